@@ -1,0 +1,242 @@
+"""The tables of a configuration: strict, frozen models, each the owner of its fields' ranges.
+
+Rules that need two tables stand in `Config`. Names of families, sources and laws are looked up, and
+refused with the list of known ones, by the packages that own them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from testbed.files import digest
+from testbed.units import parse_count
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("a list with at least one value, each only once")
+    return values
+
+
+_Many = (BeforeValidator(_as_tuple), AfterValidator(_distinct))
+
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+BatchTokens = Annotated[int | Literal["auto"], BeforeValidator(lambda v: v if v == "auto" else parse_count(v))]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Counts = Annotated[tuple[Count, ...], *_Many]
+Seeds = Annotated[tuple[Seed, ...], *_Many]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], *_Many]
+Names = Annotated[tuple[str, ...], *_Many]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Zipf(_Table):
+    """The synthetic back-off source (see testbed.data.synthetic)."""
+
+    vocab_size: int = Field(32, ge=4, le=4096, description="number of distinct tokens")
+    successors: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = Field(
+        (3, 3), min_length=1, max_length=4, description="successor tokens added by contexts of 1, 2, ... tokens"
+    )
+    mass: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = Field(
+        (0.6, 0.4), min_length=1, max_length=4, description="probability mass of each order, summing to 1"
+    )
+    exponent: float = Field(1.3, ge=0, le=4, description="Zipf exponent of the tokens' frequencies")
+    seed: Seed = Field(1234, description="seed of the language itself")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.successors) != len(self.mass):
+            raise ValueError("successors and mass need one entry for each order")
+        if min(self.successors) < 1 or sum(self.successors) > self.vocab_size:
+            raise ValueError("successors are at least 1 each and together at most vocab_size")
+        if min(self.mass) <= 0 or abs(sum(self.mass) - 1) > 1e-9:
+            raise ValueError("mass entries are above 0 and sum to 1")
+        if self.vocab_size ** len(self.successors) > 2**22:
+            raise ValueError("vocab_size to the power of the orders may be at most 4194304")
+        return self
+
+
+class HuggingFace(_Table):
+    """How `hf:NAME` is loaded by the datasets library."""
+
+    subset: str | None = Field(None, description="the dataset's configuration name")
+    split: str = Field("train", description="the split to read documents from")
+    field: str = Field("text", description="the column that holds the text")
+    streaming: bool = Field(True, description="read documents as a stream, without a full download")
+    data_files: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = Field(
+        None, description="files for the local builders (hf:json, hf:csv, hf:parquet, hf:text)"
+    )
+    trust_remote_code: Literal[False] = Field(False, description="always false: loaders do not run foreign code")
+
+
+class Data(_Table):
+    """Where the tokens come from."""
+
+    source: str = Field(
+        description='"text:stdlib", "text:PATH", "hf:NAME", "synthetic:zipf" or "package.module:Source"'
+    )
+    seq_len: int = Field(ge=8, le=131072, description="tokens in a training window")
+    tokenizer: Literal["bytes", "bpe"] = Field("bytes", description='"bytes" or "bpe" (trained on the source)')
+    vocab_size: Count | None = Field(None, description='vocabulary of the "bpe" tokenizer, 257 to 1M')
+    max_tokens: Count | None = Field(None, description="stop preparing after so many tokens")
+    val_windows: int = Field(1024, ge=8, le=65536, description="frozen validation windows of seq_len tokens")
+    repeat: bool = Field(False, description="allow a run to see its data more than once")
+    hf: HuggingFace | None = Field(None, description="loading options of an hf: source")
+    zipf: Zipf | None = Field(None, description="parameters of synthetic:zipf")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.tokenizer == "bpe") != (self.vocab_size is not None):
+            raise ValueError('vocab_size is given with tokenizer = "bpe", and only with it')
+        if self.vocab_size is not None and not 257 <= self.vocab_size <= 2**20:
+            raise ValueError("vocab_size is 257 to 1048576")
+        if self.hf is not None and not self.source.startswith("hf:"):
+            raise ValueError('the table [data.hf] belongs to a source "hf:NAME"')
+        if self.zipf is not None and self.source != "synthetic:zipf":
+            raise ValueError('the table [data.zipf] belongs to source = "synthetic:zipf"')
+        return self
+
+
+class Model(_Table):
+    """The family and the rule by which one width makes a whole shape."""
+
+    family: str = Field("gpt", description='"gpt", "hf:<model_type>" or "package.module:Family"')
+    head_size: int = Field(64, ge=2, le=512, description="width of one attention head, the same on every rung")
+    depth: int | None = Field(None, ge=1, le=512, description="layers, the same on every rung")
+    width_per_layer: int | None = Field(None, ge=1, le=4096, description="instead of depth: layers = width / this")
+    options: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, description="further fields of a transformers configuration (hf: families)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.depth is None) == (self.width_per_layer is None):
+            raise ValueError("give either depth or width_per_layer")
+        if self.head_size % 2:
+            raise ValueError("head_size is even (rotary positions come in pairs)")
+        if self.options and not self.family.startswith("hf:"):
+            raise ValueError("the table [model.options] belongs to a family hf:<model_type>")
+        return self
+
+
+class Train(_Table):
+    """The recipe, the same for every run; learning rates scale with width by rule."""
+
+    batch_tokens: BatchTokens = Field("auto", description='tokens in an optimiser step, or "auto"')
+    lr: float = Field(0.006, gt=0, description="peak learning rate of embeddings, head and norms")
+    base_width: int = Field(32, ge=1, description="hidden matrices learn at lr * base_width / width")
+    warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
+    cooldown: float = Field(0.2, gt=0, lt=1, description="share of a horizon's steps spent decaying to 0")
+    weight_decay: float = Field(0.1, ge=0, description="decay of hidden matrices, times their learning rate")
+    betas: Annotated[tuple[float, float], BeforeValidator(_as_tuple)] = Field((0.9, 0.95), description="AdamW's betas")
+    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description='"fp32" or "bf16" (autocast, fp32 weights)')
+    deterministic: bool = Field(True, description="use deterministic kernels only")
+    trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
+    branch_evals: int = Field(1, ge=0, le=100, description="losses logged inside each cooldown")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas are two numbers from 0 up to, not including, 1")
+        return self
+
+
+class Grid(_Table):
+    """The runs that are fitted: widths x horizons x seeds."""
+
+    widths: Widths = Field(description="rungs of the ladder, by width")
+    tokens: Counts | None = Field(None, description="horizons, the same for each width (an N x D grid)")
+    flops: Counts | None = Field(None, description="instead of tokens: training FLOPs of each slice (an IsoFLOP grid)")
+    init_seeds: Seeds = Field((0,), description="seeds of the weights")
+    data_seeds: Seeds = Field((0,), description="seeds of the data order")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.tokens is None) == (self.flops is None):
+            raise ValueError("give either tokens (N x D) or flops (IsoFLOP)")
+        return self
+
+
+class Target(_Table):
+    """The larger run that the forecast is about."""
+
+    width: int = Field(ge=1, le=65536, description="rung of the target")
+    tokens: Count = Field(description="horizon of the target")
+    init_seeds: Seeds = Field((1000,), description="seeds of the weights")
+    data_seeds: Seeds | None = Field(None, description="seeds of the data order; the grid's where not given")
+
+
+class Forecast(_Table):
+    """How the forecast is made; fixed before anything is trained."""
+
+    laws: Names = Field(
+        ("hoffmann", "kaplan"), description="the forecast is the geometric mean of these laws' predictions"
+    )
+    beside: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        (), description="laws that are fitted and shown beside it"
+    )
+    n: Literal["n_params_non_embedding", "n_params_total"] = Field(
+        "n_params_non_embedding", description="which parameter count is N"
+    )
+    delta: float = Field(0.01, gt=0, description="Huber width on the logarithm of the loss")
+    bootstrap: int = Field(1000, ge=100, le=100_000, description="resamples of the trunks")
+    level: float = Field(0.9, gt=0.5, lt=1, description="level of every interval")
+    seed: Seed = Field(0, description="seed of the resampling")
+
+
+class Execution(_Table):
+    """Where and how the runs are executed; no part of their identity."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
+    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
+
+
+class Config(_Table):
+    """A whole study. Everything that decides a result stands here and is hashed."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
+        description="name of the study: letters, digits, dot, dash, underscore"
+    )
+    data: Data = Field(description="where the tokens come from")
+    model: Model = Field(description="the family of models")
+    train: Train = Field(description="the training recipe")
+    grid: Grid = Field(description="the runs that are fitted")
+    target: Target | None = Field(None, description="the larger run that is forecast")
+    forecast: Forecast = Field(Forecast(), description="how the forecast is made")
+    execution: Execution = Field(Execution(), description="device, workers, checkpoints")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        batch = self.train.batch_tokens
+        if batch != "auto" and (batch <= 0 or batch % self.data.seq_len):
+            raise ValueError(
+                f"train.batch_tokens ({batch}) is a whole number of windows: a multiple of data.seq_len ({self.data.seq_len})"
+            )
+        for width in (*self.grid.widths, *([self.target.width] if self.target else [])):
+            if width % self.model.head_size:
+                raise ValueError(f"width {width} is not a multiple of model.head_size ({self.model.head_size})")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides a result, as plain JSON values (so without `execution`)."""
+        return self.model_dump(mode="json", exclude={"execution"})
+
+    def hash(self) -> str:
+        """SHA-256 of `identity()`, in hexadecimal."""
+        return digest(self.identity())
+
+    def to_toml(self) -> str:
+        """The whole configuration, defaults spelt out; `load_config` reads it back to an equal one."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

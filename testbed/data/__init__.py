@@ -1,0 +1,42 @@
+"""Token sources: text (files, datasets, the interpreter's own source) and a synthetic language.
+
+A new source is one class with `facts`, `rows` and `validation` (see `source.TokenSource`), made from
+a `config.Data`: a line in SOURCES, or "package.module:Class" in a configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from testbed.config import Data
+from testbed.data.source import BlockReader, TokenSource
+from testbed.data.synthetic import ZipfSource
+from testbed.data.text import TextSource
+from testbed.errors import ConfigError
+
+SOURCES: dict[str, Callable[[Data], TokenSource]] = {
+    "text": TextSource,
+    "hf": TextSource,
+    "synthetic": ZipfSource,
+}
+
+
+def open_source(config: Data) -> TokenSource:
+    """The source that `config.source` names; prepares and caches its tokens on first use."""
+    kind, colon, name = config.source.partition(":")
+    if kind in SOURCES and name and (kind != "synthetic" or name == "zipf"):
+        return SOURCES[kind](config)
+    if colon and "." in kind:
+        try:
+            made: TokenSource = getattr(importlib.import_module(kind), name)(config)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"data.source: found {config.source!r}, which cannot be imported ({error})") from None
+        return made
+    raise ConfigError(
+        f'data.source: found {config.source!r}; accepted: "text:stdlib", "text:PATH", "hf:NAME", "synthetic:zipf" or '
+        '"package.module:Class"'
+    )
+
+
+__all__ = ["SOURCES", "BlockReader", "TokenSource", "open_source"]

@@ -1,0 +1,119 @@
+"""A language whose entropy is known in closed form: a Zipf back-off k-gram source.
+
+Every context of the last o tokens (o = 1..K) owns a few successor tokens, drawn without replacement
+from a Zipf law and disjoint from those of the shorter contexts. The next token is the successor in
+slot j with a fixed probability q[j], whatever the context is, so the entropy of the next token is
+H(q) for every context: E = -sum q log q nats/token, independent of the stationary distribution.
+Longer contexts are rarer and learnt later, which gives a power law of the loss in tokens and size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.config import Data, Zipf
+from testbed.records import DataFacts
+
+_CHUNK = 2048  # rows made at once; part of the source's definition, since it keys the generator
+_VALIDATION_KEY = 2**64 - 1  # no data seed reaches it
+_GRAIN = 65536  # slot probabilities are multiples of 1/65536, so that sampling them is exact
+
+
+class ZipfSource:
+    """`synthetic:zipf`: infinite, random access by (seed, row), scored where the whole context is in the window."""
+
+    def __init__(self, config: Data) -> None:
+        zipf = config.zipf or Zipf()
+        self._order = len(zipf.successors)
+        self._seq_len = config.seq_len
+        self._vocab_size = zipf.vocab_size
+        self._val_windows = config.val_windows
+        weights = _zipf_weights(zipf)
+        self._cumulative = np.cumsum(weights)
+        self._successors = _successor_table(zipf, weights)
+        counts = _slot_counts(zipf)
+        self._slots = np.repeat(np.arange(counts.size, dtype=np.int32), counts)
+        self._n_slots = counts.size
+        q = counts / _GRAIN
+        self._chunk = lru_cache(maxsize=4)(self._make_chunk)
+        made = hashlib.sha256(self.validation().tobytes() + self._make_chunk(0, 0).tobytes())
+        self.facts = DataFacts(
+            source="synthetic:zipf",
+            tokenizer="none",
+            vocab_size=zipf.vocab_size,
+            seq_len=config.seq_len,
+            first_scored=self._order - 1,
+            train_tokens=None,
+            val_tokens=config.val_windows * (config.seq_len - self._order + 1),
+            val_bytes=None,
+            entropy=float(-(q * np.log(q)).sum()),
+            fingerprint=made.hexdigest(),
+        )
+
+    def rows(self, data_seed: int, start: int, count: int) -> NDArray[np.uint16]:
+        """Training windows [count, seq_len + 1]."""
+        first, last = start // _CHUNK, (start + count - 1) // _CHUNK
+        parts = [self._chunk(data_seed, index) for index in range(first, last + 1)]
+        offset = start - first * _CHUNK
+        return np.concatenate(parts)[offset : offset + count]
+
+    def validation(self) -> NDArray[np.uint16]:
+        """The frozen windows, from a stream that no training seed reaches."""
+        chunks = -(-self._val_windows // _CHUNK)
+        return np.concatenate([self._make_chunk(_VALIDATION_KEY, i) for i in range(chunks)])[: self._val_windows]
+
+    def _make_chunk(self, key: int, index: int) -> NDArray[np.uint16]:
+        """Rows [_CHUNK, seq_len + 1] of one generator stream; walked position by position, all rows at once."""
+        rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
+        order, vocab, length = self._order, self._vocab_size, self._seq_len + 1
+        tokens = np.empty((length, _CHUNK), np.uint16)
+        tokens[:order] = np.searchsorted(self._cumulative, rng.random((order, _CHUNK))).clip(0, vocab - 1)
+        draws = rng.integers(0, _GRAIN, (length, _CHUNK), dtype=np.uint16)
+        context = np.zeros(_CHUNK, np.int32)
+        for position in range(order):
+            context = context * vocab + tokens[position]
+        shorter = vocab ** (order - 1)
+        for position in range(order, length):
+            chosen = self._successors[context * self._n_slots + self._slots[draws[position]]]
+            tokens[position] = chosen
+            context = (context % shorter) * vocab + chosen
+        return np.ascontiguousarray(tokens.T)
+
+
+def _zipf_weights(zipf: Zipf) -> NDArray[np.float64]:
+    weights = (np.arange(zipf.vocab_size) + 1.0) ** -zipf.exponent
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
+
+
+def _slot_counts(zipf: Zipf) -> NDArray[np.int64]:
+    """How many of the 65536 equally likely draws each slot gets."""
+    parts = []
+    for mass, slots in zip(zipf.mass, zipf.successors, strict=True):
+        share = 1 / (np.arange(slots) + 1.0)
+        parts.append(mass * share / share.sum())
+    counts = np.maximum(1, np.round(np.concatenate(parts) * _GRAIN).astype(np.int64))
+    counts[0] += _GRAIN - counts.sum()
+    return counts
+
+
+def _successor_table(zipf: Zipf, weights: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Successors of every full context, flat [vocab^K * slots]; a context's id is its tokens in base vocab."""
+    rng = np.random.Generator(np.random.Philox(zipf.seed))
+    vocab, order = zipf.vocab_size, len(zipf.successors)
+    taken = np.zeros((1, vocab), bool)
+    tables = []
+    for length, slots in enumerate(zipf.successors, 1):
+        contexts = vocab**length
+        taken = np.tile(taken, (vocab, 1))  # the id of the context without its oldest token is id mod vocab^(length-1)
+        gumbel = np.log(weights) - np.log(-np.log(rng.random((contexts, vocab)) + 1e-300))
+        gumbel[taken] = -np.inf
+        chosen = np.argsort(-gumbel, axis=1, kind="stable")[:, :slots]  # Gumbel top-k: Zipf without replacement
+        taken[np.arange(contexts)[:, None], chosen] = True
+        tables.append(chosen.astype(np.int32))
+    ids = np.arange(vocab**order)
+    return np.concatenate([table[ids % len(table)] for table in tables], axis=1).reshape(-1)

@@ -1,0 +1,77 @@
+"""Text as a token source: shuffled windows of a prepared corpus and its frozen validation windows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.config import Data
+from testbed.data.corpus import Corpus, prepare
+from testbed.data.documents import open_documents
+from testbed.data.order import shuffled
+from testbed.data.validation import choose_windows
+from testbed.errors import DataError
+from testbed.files import replacing, write_json
+from testbed.records import DataFacts
+
+
+class TextSource:
+    """Windows of seq_len + 1 tokens that start every seq_len tokens, in an order shuffled anew each epoch."""
+
+    def __init__(self, config: Data) -> None:
+        self._corpus = prepare(open_documents(config), config)
+        self._seq_len = config.seq_len
+        self._n_windows = (len(self._corpus.train) - 1) // config.seq_len
+        if self._n_windows < 1:
+            raise DataError(
+                f"{config.source}: found {len(self._corpus.train)} training tokens, fewer than one window "
+                f"(data.seq_len = {config.seq_len}); give more text"
+            )
+        self._validation, dropped = _validation_windows(self._corpus, config)
+        targets = self._validation[:, 1:]
+        identity = hashlib.sha256(self._corpus.train_sha256.encode() + self._validation.tobytes())
+        self.dropped_share = dropped
+        self.facts = DataFacts(
+            source=config.source,
+            tokenizer=self._corpus.tokenizer.label,
+            vocab_size=self._corpus.tokenizer.vocab_size,
+            seq_len=config.seq_len,
+            first_scored=0,
+            train_tokens=self._n_windows * config.seq_len,
+            val_tokens=targets.size,
+            val_bytes=int(self._corpus.tokenizer.byte_lengths()[targets].sum()),
+            entropy=None,
+            fingerprint=identity.hexdigest(),
+        )
+
+    def rows(self, data_seed: int, start: int, count: int) -> NDArray[np.integer]:
+        """Training windows [count, seq_len + 1]; the order of epoch e is the permutation of (data_seed, e)."""
+        epochs, positions = np.divmod(np.arange(start, start + count), self._n_windows)
+        chosen = np.empty(count, np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            chosen[here] = shuffled(positions[here], self._n_windows, (int(epoch) << 32) + data_seed)
+        windows: NDArray[np.integer] = self._corpus.train[
+            chosen[:, None] * self._seq_len + np.arange(self._seq_len + 1)
+        ]
+        return windows
+
+    def validation(self) -> NDArray[np.integer]:
+        """The frozen windows [val_windows, seq_len + 1]."""
+        return self._validation
+
+
+def _validation_windows(corpus: Corpus, config: Data) -> tuple[NDArray[np.integer], float]:
+    """The windows and the dropped share, cached beside the corpus since finding near-duplicates reads all of it."""
+    stem = corpus.folder / f"windows-{config.seq_len}-{config.val_windows}"
+    array, note = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    if note.exists():
+        return np.load(array, allow_pickle=False), json.loads(note.read_text())["dropped_share"]
+    windows, dropped = choose_windows(corpus.train, corpus.val, config.seq_len, config.val_windows, config.source)
+    with replacing(array) as temporary, temporary.open("wb") as file:
+        np.save(file, windows, allow_pickle=False)
+    write_json(note, {"dropped_share": dropped})
+    return windows, dropped

@@ -1,0 +1,105 @@
+"""Bytes or byte-level BPE: text to token ids, and how many bytes each id stands for.
+
+Id 0 ends a document: the zero byte for "bytes", a special token for "bpe".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.errors import DataError
+
+END = 0
+_END_TEXT = "<|endoftext|>"
+_TRAINING_BYTES = 64_000_000
+
+
+class Tokenizer(Protocol):
+    """Text to ids, with document end 0."""
+
+    label: str
+    vocab_size: int
+
+    def encode(self, documents: list[bytes]) -> list[NDArray[np.integer]]:
+        """Ids of each document, without the document end."""
+        ...
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """Bytes of text that each id stands for [vocab_size]; 0 for the document end of "bpe"."""
+        ...
+
+
+class ByteTokenizer:
+    """One token a byte, 256 ids."""
+
+    label = "bytes"
+    vocab_size = 256
+
+    def encode(self, documents: list[bytes]) -> list[NDArray[np.integer]]:
+        """The bytes themselves."""
+        return [np.frombuffer(document, np.uint8) for document in documents]
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """One byte an id."""
+        return np.ones(256, np.int64)
+
+
+class BpeTokenizer:
+    """Byte-level BPE of the `tokenizers` library, from its JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer as Library
+
+        self._library = Library.from_file(str(path))
+        self.vocab_size = self._library.get_vocab_size()
+        self.label = f"bpe:{self.vocab_size}"
+
+    def encode(self, documents: list[bytes]) -> list[NDArray[np.integer]]:
+        """Ids by the trained merges."""
+        texts = [document.decode("utf-8") for document in documents]
+        return [np.array(e.ids, np.uint32) for e in self._library.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """In the byte-level alphabet every character of a token's name is one byte."""
+        lengths = np.zeros(self.vocab_size, np.int64)
+        for name, index in self._library.get_vocab().items():
+            lengths[index] = 0 if name == _END_TEXT else len(name)
+        return lengths
+
+
+def train_bpe(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
+    """Train on the first 64 MB of `documents` and write the tokenizer's JSON to `path`."""
+    from tokenizers import Tokenizer as Library
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    library = Library(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[_END_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    library.train_from_iterator(_first_bytes(documents), trainer)
+    if library.get_vocab_size() != vocab_size:
+        raise DataError(
+            f"data.vocab_size: found {vocab_size}, but the text has merges for {library.get_vocab_size()} ids only; "
+            "lower it or give more text"
+        )
+    library.save(str(path))
+
+
+def _first_bytes(documents: Iterable[bytes]) -> Iterable[str]:
+    left = _TRAINING_BYTES
+    for document in islice(documents, None):
+        yield document.decode("utf-8")
+        left -= len(document)
+        if left <= 0:
+            return

@@ -1,0 +1,204 @@
+"""This machine: one worker process a core (one thread each) or a GPU, the longest runs first."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from testbed.errors import TestbedError
+from testbed.executors.run import Outcome
+from testbed.records import Eval, RunSpec
+from testbed.store import SweepFolder
+from testbed.train import choose_device
+
+_ATTEMPTS = 3  # times a run is given to a worker that then dies
+_PATIENCE = 60.0  # seconds that a worker may take to write its checkpoint
+
+
+class Watcher(Protocol):
+    """Told of everything that happens, for a progress display."""
+
+    def started(self, spec: RunSpec) -> None:
+        """A worker has taken the run."""
+        ...
+
+    def progress(self, spec: RunSpec, steps: int) -> None:
+        """The run has done so many optimiser steps of spec.steps."""
+        ...
+
+    def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
+        """The run has logged a loss."""
+        ...
+
+    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
+        """The run has ended."""
+        ...
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    log: Path
+    spec: RunSpec | None = None
+
+
+@dataclass
+class LocalExecutor:
+    """Runs specs on the cores or GPUs of this machine."""
+
+    device: str = "auto"
+    workers: int | None = None
+    checkpoint_seconds: float = 60.0
+    _events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue, repr=False)
+
+    def run(self, sweep: SweepFolder, specs: Sequence[RunSpec], watcher: Watcher) -> list[Outcome]:
+        """Run every spec that is not done; outcomes in the order they ended.
+
+        On KeyboardInterrupt every worker writes a checkpoint and leaves, then it is raised again.
+        """
+        waiting = sorted(specs, key=lambda spec: spec.flops)  # the longest is taken first, from the end
+        attempts = dict.fromkeys((spec.run_id for spec in specs), 0)
+        outcomes: list[Outcome] = []
+        slots = self._slots()
+        crew = [self._start(sweep, slot) for slot in slots[: len(waiting)]]
+        try:
+            for worker in crew:
+                self._give(worker, waiting, attempts, watcher)
+            while any(worker.spec is not None for worker in crew):
+                worker, message = self._events.get()
+                outcome = self._handle(worker, message, attempts, waiting, sweep, watcher)
+                if outcome is not None:
+                    outcomes.append(outcome)
+                if worker.spec is None and waiting:
+                    if worker.process.poll() is not None or message is None:
+                        index = crew.index(worker)
+                        crew[index] = worker = self._start(sweep, slots[index])
+                    self._give(worker, waiting, attempts, watcher)
+        finally:
+            self._dismiss(crew)
+        return outcomes
+
+    def _handle(
+        self,
+        worker: _Worker,
+        message: dict[str, Any] | None,
+        attempts: dict[str, int],
+        waiting: list[RunSpec],
+        sweep: SweepFolder,
+        watcher: Watcher,
+    ) -> Outcome | None:
+        """Take in one event; the outcome of a run if the event ended it."""
+        spec = worker.spec
+        if message is not None and message["event"] == "error":
+            raise TestbedError(message["message"])
+        if spec is None:
+            return None
+        if message is None:  # the worker died
+            worker.spec = None
+            worker.process.wait()
+            if attempts[spec.run_id] < _ATTEMPTS:
+                waiting.append(spec)
+                return None
+            reason = f"its worker died {_ATTEMPTS} times (exit status {worker.process.returncode}); see {worker.log}"
+            sweep.run(spec).fail(reason, worker.log.read_text(errors="replace")[-4000:])
+            outcome = Outcome(spec.run_id, "failed", reason)
+        elif message["event"] == "progress":
+            watcher.progress(spec, message["steps"])
+            return None
+        elif message["event"] == "eval":
+            watcher.evaluated(spec, Eval.model_validate(message["eval"]))
+            return None
+        else:
+            worker.spec = None
+            outcome = Outcome(spec.run_id, message["event"], message["reason"])
+        watcher.ended(spec, outcome)
+        return outcome
+
+    def _give(self, worker: _Worker, waiting: list[RunSpec], attempts: dict[str, int], watcher: Watcher) -> None:
+        spec = waiting.pop()
+        attempts[spec.run_id] += 1
+        worker.spec = spec
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(spec.run_id + "\n")
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            return  # it died; its reader says so next
+        watcher.started(spec)
+
+    def _slots(self) -> list[dict[str, str]]:
+        """The environment of each worker: one thread on a core, or one GPU."""
+        device = choose_device(self.device)
+        count = self.workers or default_workers(device)
+        if device.type == "cpu":
+            return [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")] * count
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(count)]
+
+    def _start(self, sweep: SweepFolder, slot: dict[str, str]) -> _Worker:
+        logs = sweep.path / "logs"
+        logs.mkdir(exist_ok=True)
+        device = "cuda" if "CUDA_VISIBLE_DEVICES" in slot else "cpu"
+        # a fixed threshold keeps glibc from giving large blocks back and faulting them in again at every step
+        memory = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+        log = logs / f"worker-{os.getpid()}-{threading.active_count()}.log"
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "testbed.executors.worker",
+                    str(sweep.path),
+                    device,
+                    str(self.checkpoint_seconds),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, **memory, "TOKENIZERS_PARALLELISM": "false", **slot},
+            )
+        worker = _Worker(process, log)
+        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        return worker
+
+    def _listen(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        for line in worker.process.stdout:
+            self._events.put((worker, json.loads(line)))
+        self._events.put((worker, None))
+
+    def _dismiss(self, crew: list[_Worker]) -> None:
+        """Close every worker's input, ask those still at work to stop, and wait for their checkpoints."""
+        for worker in crew:
+            assert worker.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                worker.process.stdin.close()
+            if worker.spec is not None and worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGTERM)
+        for worker in crew:
+            try:
+                worker.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def default_workers(device: torch.device) -> int:
+    """One worker a GPU, or one a core that this process may use."""
+    if device.type == "cuda":
+        return torch.cuda.device_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,107 @@
+"""Files that are whole or absent: written to a temporary name, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import FolderError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
+
+    On an error nothing is left and what stood at `path` is untouched.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise not_writable(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise not_writable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, whole or not at all; NaN and infinity are refused (JSON has neither)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add one line to `path` and flush it to disk; a line that a crash cut short is dropped first."""
+    try:
+        with path.open("ab+") as log:
+            _drop_partial_line(log)
+            log.write(text.encode() + b"\n")
+            log.flush()
+            os.fsync(log.fileno())
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The whole lines of `path`; an unfinished last line (a crash while writing) is not one."""
+    if not path.exists():
+        return []
+    return [line.decode() for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one spelling of `value` that digests are taken of: sorted keys, no spaces, shortest floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of `value`, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def not_writable(path: Path, error: OSError) -> FolderError:
+    """The message for a file that could not be written."""
+    reason = error.strerror or str(error)
+    return FolderError(f"cannot write {path}: {reason}; give a folder with write permission and free space (--out)")
+
+
+def _drop_partial_line(log: Any) -> None:
+    size = log.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    log.seek(size - 1)
+    if log.read(1) == b"\n":
+        return
+    log.seek(0)
+    log.truncate(log.read().rfind(b"\n") + 1)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,34 @@
+"""The library of laws, one a file.
+
+A new law is one class (see `law.Law`) and its line in LAWS, or "package.module:Class" wherever a law
+is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from testbed.errors import ConfigError
+from testbed.laws.hoffmann import Hoffmann
+from testbed.laws.kaplan import Kaplan
+from testbed.laws.law import Columns, Law, Parameter, Theta
+
+_LIBRARY: tuple[Law, ...] = (Hoffmann(), Kaplan())
+LAWS = {law.name: law for law in _LIBRARY}
+
+
+def find_law(name: str) -> Law:
+    """The law of this name; ConfigError lists the known ones."""
+    if name in LAWS:
+        return LAWS[name]
+    module, colon, attribute = name.partition(":")
+    if colon:
+        try:
+            law: Law = getattr(importlib.import_module(module), attribute)()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"law {name!r} cannot be imported ({error})") from None
+        return law
+    raise ConfigError(f'unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
+
+
+__all__ = ["LAWS", "Columns", "Law", "Parameter", "Theta", "find_law"]

@@ -1,0 +1,43 @@
+"""Families of models, each a ladder of shapes from one dial, the width.
+
+A new family is one class (see `family.Family`) and its line in FAMILIES, or "package.module:Class"
+in a configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from testbed.errors import ConfigError
+from testbed.models.family import Family
+from testbed.models.gpt import GPTFamily
+from testbed.models.hf import HuggingFaceFamily
+
+FAMILIES: dict[str, Callable[[], Family]] = {
+    "gpt": GPTFamily,
+    "hf:gpt2": lambda: HuggingFaceFamily("gpt2"),
+    "hf:gpt_neox": lambda: HuggingFaceFamily("gpt_neox"),
+    "hf:llama": lambda: HuggingFaceFamily("llama"),
+}
+
+
+def find_family(name: str) -> Family:
+    """The family of this name; every causal model type of transformers is one, listed in FAMILIES or not."""
+    if name in FAMILIES:
+        return FAMILIES[name]()
+    kind, _, rest = name.partition(":")
+    if kind == "hf" and rest:
+        return HuggingFaceFamily(rest)
+    if "." in kind and rest:
+        try:
+            made: Family = getattr(importlib.import_module(kind), rest)()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"model.family: found {name!r}, which cannot be imported ({error})") from None
+        return made
+    raise ConfigError(
+        f'model.family: found {name!r}; accepted: {", ".join(FAMILIES)}, any "hf:<model_type>" or "package.module:Class"'
+    )
+
+
+__all__ = ["FAMILIES", "Family", "find_family"]

@@ -1,0 +1,38 @@
+"""What a family of models is: a rule from one width to a whole shape, its costs, and the network."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from testbed.config import Model
+from testbed.records import Counts, Shape
+
+
+class Family(Protocol):
+    """A recipe of shapes. Adding one means one class like this and its line in FAMILIES."""
+
+    def shape(self, width: int, rule: Model, vocab_size: int, seq_len: int) -> Shape:
+        """The rung of this width."""
+        ...
+
+    def counts(self, shape: Shape) -> Counts:
+        """Parameters and training FLOPs of the rung, without building it."""
+        ...
+
+    def build(self, shape: Shape, init_seed: int) -> torch.nn.Module:
+        """The network with weights drawn from `init_seed` alone; maps ids [B, T] to logits [B, T, vocab]."""
+        ...
+
+    def hidden_matrices(self, network: torch.nn.Module) -> set[str]:
+        """Names of the parameters whose learning rate shrinks with width (arXiv:2203.03466, table 8)."""
+        ...
+
+
+def depth_of(width: int, rule: Model) -> int:
+    """Layers of a rung: fixed, or in proportion to the width and at least 2."""
+    if rule.depth is not None:
+        return rule.depth
+    assert rule.width_per_layer is not None
+    return max(2, round(width / rule.width_per_layer))

@@ -1,0 +1,298 @@
+"""What crosses floors: frozen records with a JSON form, and the identity of a run.
+
+Units: loss in nats/token, bpb in bits/byte, tokens and FLOPs as counts, times in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from testbed.files import digest
+
+Phase = Literal["stable", "decaying", "annealed"]
+Role = Literal["grid", "target"]
+
+
+class Record(BaseModel):
+    """A frozen record; unknown fields and wrong types are refused when one is read back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Shape(Record):
+    """One rung of a ladder: everything that decides the network's form."""
+
+    family: str
+    width: int
+    depth: int
+    heads: int
+    head_size: int
+    vocab_size: int
+    seq_len: int
+    options: dict[str, int | float | bool | str] = {}
+
+
+class Counts(Record):
+    """What a shape costs, by arithmetic.
+
+    `n_params_non_embedding` leaves out the token (and position) embedding and the output head;
+    `n_params_total` counts every distinct parameter once. `flops_per_token` are exact training
+    FLOPs: 3 x the forward matrix products (2 per multiply-add), attention scores over the whole
+    window and head included. `flops_6nd` of a run is 6 x n_params_non_embedding x tokens
+    (arXiv:2001.08361, section 2.1).
+    """
+
+    n_params_non_embedding: int
+    n_params_total: int
+    flops_per_token: int
+
+
+class DataFacts(Record):
+    """What a plan needs to know of an opened token source, and what identifies its tokens.
+
+    `train_tokens` and `entropy` (nats/token) are None where there is no limit and where the truth
+    is unknown; `first_scored` is the first position of a window whose target counts in the loss.
+    """
+
+    source: str
+    tokenizer: str
+    vocab_size: int
+    seq_len: int
+    first_scored: int
+    train_tokens: int | None
+    val_tokens: int
+    val_bytes: int | None
+    entropy: float | None
+    fingerprint: str
+
+
+class Horizon(Record):
+    """A token count at which an annealed loss is taken; the cooldown starts after `branch_step` steps."""
+
+    tokens: int
+    steps: int
+    branch_step: int
+
+
+class RunSpec(Record):
+    """One run, settled in full before it starts: a trunk and its cooldown branches.
+
+    `lr` is the peak learning rate of embeddings, head and norms, `lr_hidden` that of hidden
+    matrices. `trunk_evals` are the trunk's steps at which the loss is logged.
+    """
+
+    role: Role
+    shape: Shape
+    counts: Counts
+    data: DataFacts
+    init_seed: int
+    data_seed: int
+    horizons: tuple[Horizon, ...]
+    batch_tokens: int
+    lr: float
+    lr_hidden: float
+    warmup_steps: int
+    weight_decay: float
+    betas: tuple[float, float]
+    clip: float | None
+    precision: Literal["fp32", "bf16"]
+    deterministic: bool
+    trunk_evals: tuple[int, ...]
+    branch_evals: int
+
+    @property
+    def run_id(self) -> str:
+        """Readable stem and a hash of everything that decides the result; also the folder's name."""
+        identity = digest(self.model_dump(mode="json", exclude={"role"}))
+        return f"w{self.shape.width:04d}-i{self.init_seed}-d{self.data_seed}-{identity[:10]}"
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run: the trunk up to its last branch, and every cooldown."""
+        return self.horizons[-1].branch_step + sum(h.steps - h.branch_step for h in self.horizons)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens the whole run trains on."""
+        return self.steps * self.batch_tokens
+
+    @property
+    def flops(self) -> int:
+        """Training FLOPs that the whole run spends."""
+        return self.tokens * self.counts.flops_per_token
+
+
+class Eval(Record):
+    """One loss on the frozen validation tokens.
+
+    `tokens`, `step` and `flops` are what this model has seen and cost as if trained alone (a branch
+    counts its trunk up to the branch point, and no other branch). `horizon` is the branch's token
+    count, None on the trunk. `train_loss` is the mean since the evaluation before on this path.
+    """
+
+    phase: Phase
+    horizon: int | None
+    step: int
+    tokens: int
+    flops: int
+    loss: float
+    bpb: float | None
+    train_loss: float | None
+    lr: float
+    seconds: float
+
+    @property
+    def key(self) -> tuple[int | None, int]:
+        """What makes an evaluation of a run unique: its path and its step."""
+        return self.horizon, self.step
+
+
+class Provenance(Record):
+    """What a run's numbers came from."""
+
+    started: str
+    versions: dict[str, str]
+    python: str
+    platform: str
+    device: str
+    cpu_capability: str
+    threads: int
+    deterministic: bool
+    commit: str | None
+    data_fingerprint: str
+
+
+class Done(Record):
+    """The end of a run: what it really did, to be held against the plan."""
+
+    finished: str
+    steps: int
+    tokens: int
+    flops: int
+    seconds: float
+
+
+class Failed(Record):
+    """The end of a run that gave no losses, with the reason."""
+
+    finished: str
+    reason: str
+    details: str
+
+
+class Interval(Record):
+    """A range with its nominal level."""
+
+    low: float
+    high: float
+    level: float
+
+
+class LawForecast(Record):
+    """One law's fit and what it says of the target.
+
+    `params` in natural units; `objective` is the sum of Huber losses on log-loss; `predicted` in
+    nats/token; `sd` is the relative standard deviation by resampling the trunks; `entropy` is the
+    interval of the law's constant term E in nats/token, None for a law without one.
+    """
+
+    law: str
+    params: dict[str, float]
+    objective: float
+    predicted: float
+    sd: float
+    entropy: Interval | None
+
+
+class TargetFacts(Record):
+    """The run (with its seeds) that a forecast is about."""
+
+    runs: tuple[str, ...]
+    width: int
+    n_params_non_embedding: int
+    n_params_total: int
+    tokens: int
+    flops: int
+
+
+class Entropy(Record):
+    """What the laws say of the irreducible loss: the union of their intervals, and whether that tells anything."""
+
+    interval: Interval
+    identified: bool
+    reason: str
+
+
+class Forecast(Record):
+    """A forecast, sealed by its digest: everything that the verdict will be held against.
+
+    Losses in nats/token; `sd_*` are relative standard deviations, the parts of the interval:
+    resampling of trunks, seed noise of the target's mean, half the disagreement of the laws.
+    """
+
+    study: str
+    config_hash: str
+    sealed_at: str
+    after_the_fact: bool
+    target: TargetFacts
+    compute_ratio: float
+    rule: str
+    n_column: str
+    delta: float
+    bootstrap: int
+    seed: int
+    points_digest: str
+    n_points: int
+    n_cells: int
+    n_runs: int
+    predicted: float
+    interval: Interval
+    sd_trunks: float
+    sd_seeds: float
+    sd_laws: float
+    laws: tuple[LawForecast, ...]
+    beside: tuple[LawForecast, ...]
+    entropy: Entropy | None
+    baselines: dict[str, float]
+    versions: dict[str, str]
+    digest: str = ""
+
+    def computed_digest(self) -> str:
+        """SHA-256 of everything but the digest."""
+        return digest(self.model_dump(mode="json", exclude={"digest"}))
+
+    def sealed(self) -> Forecast:
+        """The same forecast with its digest."""
+        return self.model_copy(update={"digest": self.computed_digest()})
+
+
+class Verdict(Record):
+    """How a sealed forecast fared. Errors are relative: predicted / observed - 1.
+
+    `z` is the error in standard deviations of fit, seeds and laws together;
+    `compute_equivalent` is the factor on the target's compute at which the forecast's law gives the
+    observed loss, None where no compute does.
+    """
+
+    forecast_digest: str
+    judged_at: str
+    after_the_fact: bool
+    predicted: float
+    interval: Interval
+    observed: float
+    observed_runs: dict[str, float]
+    error: float
+    hit: bool
+    z: float
+    compute_equivalent: float | None
+    law_errors: dict[str, float]
+    baseline_errors: dict[str, float]
+    true_entropy: float | None
+    entropy_held: bool | None
+
+
+def as_json(record: BaseModel) -> dict[str, Any]:
+    """The plain JSON values of a record."""
+    return record.model_dump(mode="json")

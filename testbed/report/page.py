@@ -1,0 +1,138 @@
+"""One self-contained HTML page: no network, everything escaped, figures as SVG and PNG beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import vl_convert
+from jinja2 import Environment, PackageLoader, select_autoescape
+from latex2mathml.converter import convert as mathml
+from markupsafe import Markup
+
+from testbed.files import replacing, write_text
+from testbed.fit import Fit
+from testbed.records import Forecast, Provenance, RunSpec, Verdict
+from testbed.report import figures, tables, words
+from testbed.units import show_count
+
+_PNG_SCALE = 2
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything the page shows; what is None or empty is left out."""
+
+    name: str
+    config_toml: str
+    config_hash: str
+    specs: tuple[RunSpec, ...]
+    states: dict[str, str]
+    failures: dict[str, str]
+    warnings: tuple[str, ...]
+    points: pd.DataFrame
+    fits: dict[str, Fit]
+    n_column: str
+    forecast: Forecast | None
+    verdict: Verdict | None
+    provenance: tuple[Provenance, ...]
+
+
+def render(folder: Path, contents: Contents) -> Path:
+    """Write index.html and its figures into `folder`; returns the page's path."""
+    charts = {name: figures.configured(chart).to_dict() for name, chart in _charts(contents).items()}
+    for name, chart in charts.items():
+        write_text(folder / f"{name}.svg", vl_convert.vegalite_to_svg(chart))
+        with replacing(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE))
+    environment = Environment(loader=PackageLoader("testbed.report", "."), autoescape=select_autoescape(["j2"]))
+    page = environment.get_template("page.html.j2").render(
+        **_text(contents),
+        figures=list(charts),
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        specifications=json.dumps(charts).replace("</", "<\\/"),
+    )
+    write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _charts(contents: Contents) -> dict[str, Any]:
+    points, fits, forecast = contents.points, contents.fits, contents.forecast
+    charts: dict[str, Any] = {}
+    if len(points):
+        charts["loss-curves"] = figures.loss_curves(points)
+    if fits:
+        charts["loss-against-n"] = figures.loss_against(points, fits, "n", contents.n_column, forecast)
+        charts["loss-against-d"] = figures.loss_against(points, fits, "tokens", contents.n_column, forecast)
+        charts["isoflop"] = figures.isoflop(points, fits, contents.n_column)
+        charts["residuals"] = figures.residuals(points, fits, contents.n_column)
+    if forecast is not None:
+        charts["verdict"] = figures.verdict_strip(forecast, contents.verdict)
+    return charts
+
+
+def _text(contents: Contents) -> dict[str, Any]:
+    forecast, verdict = contents.forecast, contents.verdict
+    done = sum(state == "done" for state in contents.states.values())
+    spent = sum(spec.flops for spec in contents.specs if contents.states[spec.run_id] == "done")
+    text: dict[str, Any] = {
+        "name": contents.name,
+        "subtitle": f"A scaling study on {contents.specs[0].data.source}, family {contents.specs[0].shape.family}.",
+        "headline": _headline(forecast, verdict),
+        "missed": verdict is not None and not verdict.hit,
+        "runs_sentence": f"{done} of {len(contents.specs)} runs are done; they spent {show_count(spent)} training FLOPs.",
+        "warnings": contents.warnings,
+        "failures": contents.failures,
+        "plan": _shown(tables.plan_table(contents.specs)),
+        "laws": [_law(fit) for fit in contents.fits.values()],
+        "provenance": _shown(tables.provenance_table(contents.provenance, contents.specs)),
+        "config_hash": contents.config_hash,
+        "config_toml": contents.config_toml,
+        "forecast": None,
+    }
+    if forecast is not None:
+        true, held = (verdict.true_entropy, verdict.entropy_held) if verdict else (None, None)
+        sentences = [words.entropy_sentence(forecast, true, held)]
+        text |= {
+            "forecast": _shown(tables.forecast_table(forecast, verdict)),
+            "parts": _shown(tables.parts_table(forecast)),
+            "seal": _shown(tables.seal_table(forecast)),
+            "forecast_sentences": [sentence for sentence in sentences if sentence],
+        }
+    return text
+
+
+def _headline(forecast: Forecast | None, verdict: Verdict | None) -> list[str]:
+    if forecast is None:
+        return []
+    sentences = [f"Sealed {forecast.sealed_at}. {words.forecast_sentence(forecast)}"]
+    if forecast.after_the_fact:
+        sentences.append(words.AFTER_THE_FACT)
+    sentences.append(words.verdict_sentence(verdict) if verdict else "The target has not been judged yet.")
+    return sentences
+
+
+def _law(fit: Fit) -> dict[str, Any]:
+    rms = math.sqrt(float(np.mean(fit.resid**2)))
+    return {
+        "name": fit.law.name,
+        "formula": Markup(mathml(fit.law.formula)),  # noqa: S704
+        "source": fit.law.source,
+        "rms": f"{100 * rms:.2f} %",
+        "table": _shown(tables.fit_table(fit, 0.9)),
+    }
+
+
+def _shown(table: tables.Table) -> dict[str, Any]:
+    """A table with the columns that hold numbers marked, to be set flush right."""
+    numeric = [
+        all(not row[i] or row[i].lstrip("+-")[:1].isdigit() for row in table.rows)
+        and " to " not in "".join(r[i] for r in table.rows)
+        for i in range(len(table.titles))
+    ]
+    return {"titles": table.titles, "rows": table.rows, "numeric": numeric}

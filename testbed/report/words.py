@@ -1,0 +1,54 @@
+"""A forecast and a verdict in sentences, the same for the terminal and the page."""
+
+from __future__ import annotations
+
+from testbed.records import Forecast, Verdict
+from testbed.units import show_count
+
+AFTER_THE_FACT = "This forecast was made after its target had been trained: it is no test of the law."
+
+
+def forecast_sentence(forecast: Forecast) -> str:
+    """What was forecast, from what, and how sure it is."""
+    target, interval = forecast.target, forecast.interval
+    half = 50 * (interval.high - interval.low) / forecast.predicted
+    return (
+        f"From {forecast.n_runs} runs (to {show_count(target.flops / forecast.compute_ratio)} FLOPs) "
+        f"the {forecast.rule} says that "
+        f"{show_count(target.n_params_non_embedding)} parameters on {show_count(target.tokens)} tokens, "
+        f"{forecast.compute_ratio:.1f} times the compute of the largest of them, will reach {forecast.predicted:.4f} nats/token "
+        f"({100 * interval.level:.0f} % interval {interval.low:.4f} to {interval.high:.4f}, ±{half:.1f} %)."
+    )
+
+
+def verdict_sentence(verdict: Verdict) -> str:
+    """What the target reached and how the forecast fared."""
+    seeds = len(verdict.observed_runs)
+    where = "inside" if verdict.hit else "OUTSIDE"
+    return (
+        f"It reached {verdict.observed:.4f} (mean of {seeds} seed{'s' * (seeds > 1)}): the forecast is "
+        f"{100 * verdict.error:+.2f} % off, {where} its interval, z = {verdict.z:+.2f}. {equivalent_sentence(verdict)}"
+    )
+
+
+def equivalent_sentence(verdict: Verdict) -> str:
+    """The miss as compute."""
+    factor = verdict.compute_equivalent
+    if factor is None:
+        return "No amount of compute within three decades would explain the miss."
+    if factor >= 1:
+        return f"By the forecast's own law it takes {factor:.2f} times the compute to reach that."
+    return f"By the forecast's own law {factor:.2f} times the compute is enough for that."
+
+
+def entropy_sentence(forecast: Forecast, true_entropy: float | None, held: bool | None) -> str | None:
+    """What the laws say of the irreducible loss, against the truth where it is known."""
+    if forecast.entropy is None:
+        return None
+    interval = forecast.entropy.interval
+    found = f"E lies in {interval.low:.3f} to {interval.high:.3f} nats/token"
+    if not forecast.entropy.identified:
+        found = f"E is not identified by this design: {found} ({forecast.entropy.reason})"
+    if true_entropy is None:
+        return f"{found}."
+    return f"{found}; the source's true entropy is {true_entropy:.4f}, {'inside' if held else 'OUTSIDE'}."

@@ -1,0 +1,172 @@
+"""A study from its configuration to its page: the one place where training wing and analysis wing meet.
+
+Each step can be taken alone and repeated: what is done already is not done again, and the target
+cannot start before its forecast is sealed.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from testbed.config import Config
+from testbed.data import open_source
+from testbed.errors import ConfigError, FolderError, RunFailed
+from testbed.executors import EXECUTORS, Watcher
+from testbed.fit import Fit
+from testbed.points import write_table
+from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
+from testbed.report.page import Contents, render
+from testbed.store import SweepFolder, now
+from testbed.store.table import sweep_points
+from testbed.sweep import design_warnings, plan
+from testbed.validate import Circumstances, fit_laws, judge, make_forecast
+
+
+class Study:
+    """A sweep's folder and the steps of the loop; every result is a file in the folder."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self.folder = folder
+        self._fits: dict[str, Fit] = {}
+
+    @classmethod
+    def create(cls, config: Config, path: Path | None = None) -> Study:
+        """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
+        specs = plan(config, open_source(config.data).facts).runs
+        return cls(SweepFolder.create(path or Path("runs") / config.name, config, specs))
+
+    @classmethod
+    def open(cls, path: Path) -> Study:
+        """The study in a folder that is there."""
+        return cls(SweepFolder.open(path))
+
+    def executed_with(self, device: str | None, workers: int | None) -> Study:
+        """The same study on another device or with another number of workers."""
+        changes = {"device": device, "workers": workers}
+        execution = self.folder.config.execution.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        config = self.folder.config.model_copy(update={"execution": execution})
+        return Study(SweepFolder(self.folder.path, config, self.folder.specs))
+
+    @property
+    def grid(self) -> tuple[RunSpec, ...]:
+        """The runs that are fitted."""
+        return self.folder.of_role("grid")
+
+    @property
+    def target(self) -> tuple[RunSpec, ...]:
+        """The runs that are forecast, one a seed."""
+        return self.folder.of_role("target")
+
+    def train(self, role: Role, watcher: Watcher, retry_failed: bool = False) -> None:
+        """Train the runs of this role that are not done; RunFailed names those that failed, once all have ended."""
+        specs = self.grid if role == "grid" else self._sealed_target()
+        runs = {spec.run_id: self.folder.run(spec) for spec in specs}
+        if retry_failed:
+            for run in runs.values():
+                run.forget_failure()
+        waiting = [spec for spec in specs if runs[spec.run_id].state() not in ("done", "failed")]
+        if waiting:
+            options = self.folder.config.execution
+            executor = EXECUTORS["local"](options.device, options.workers, options.checkpoint_seconds)
+            with self.folder.owned():
+                executor.run(self.folder, waiting, watcher)
+        failures = [f"  {run_id}: {failure.reason}" for run_id, run in runs.items() if (failure := run.failure())]
+        if failures:
+            raise RunFailed(
+                "\n".join([f"{self.folder.path}: {len(failures)} of {len(specs)} {role} runs failed:", *failures])
+                + "\nMend the cause and repeat the command with --retry-failed"
+            )
+
+    def points(self) -> pd.DataFrame:
+        """Every loss of every finished run (see points.COLUMNS)."""
+        return sweep_points(self.folder)
+
+    def fit(self) -> dict[str, Fit]:
+        """The configuration's laws, fitted to the grid; the grid is done, so once is enough."""
+        if not self._fits:
+            self._require_done("grid")
+            self._fits = fit_laws(self.points(), self.folder.config.forecast, self.folder.config.name)
+        return self._fits
+
+    def seal(self) -> Forecast:
+        """Write the forecast, once; where it is sealed already, that one."""
+        if self.folder.has_forecast():
+            return self.folder.forecast()
+        config = self.folder.config
+        circumstances = Circumstances(
+            study=config.name,
+            config_hash=config.hash(),
+            sealed_at=now(),
+            after_the_fact=any(self.folder.run(spec).evals() for spec in self._target()),
+            versions={name: version(name) for name in ("testbed", "numpy", "scipy", "pandas")},
+        )
+        forecast = make_forecast(self.points(), self.fit(), self._target_facts(), config.forecast, circumstances)
+        self.folder.seal(forecast)
+        return forecast
+
+    def judge(self) -> Verdict:
+        """Hold the sealed forecast against the target's runs, and keep the verdict."""
+        forecast = self.folder.forecast()
+        self._require_done("target")
+        verdict = judge(forecast, self.points(), self._target()[0].data.entropy, now())
+        self.folder.write_verdict(verdict)
+        return verdict
+
+    def report(self) -> Path:
+        """The page and its figures, from whatever there is so far; returns the page's path."""
+        write_table(self.points(), self.folder.path / "points.csv")
+        return render(self.folder.path / "report", self._contents())
+
+    def _contents(self) -> Contents:
+        folder = self.folder
+        complete = all(folder.run(spec).state() == "done" for spec in self.grid)
+        return Contents(
+            name=folder.config.name,
+            config_toml=folder.config.to_toml(),
+            config_hash=folder.config.hash(),
+            specs=folder.specs,
+            states={spec.run_id: folder.run(spec).state() for spec in folder.specs},
+            failures={spec.run_id: f.reason for spec in folder.specs if (f := folder.run(spec).failure())},
+            warnings=design_warnings(self.grid, self.target),
+            points=self.points(),
+            fits=self.fit() if complete else {},
+            n_column=folder.config.forecast.n,
+            forecast=folder.forecast() if folder.has_forecast() else None,
+            verdict=folder.verdict(),
+            provenance=tuple(p for spec in folder.specs for p in folder.run(spec).provenance()),
+        )
+
+    def _require_done(self, role: Role) -> None:
+        specs = self.folder.of_role(role)
+        missing = [spec.run_id for spec in specs if self.folder.run(spec).state() != "done"]
+        if missing:
+            raise FolderError(
+                f"{self.folder.path}: {len(missing)} of {len(specs)} {role} runs are not done ({', '.join(missing[:3])}"
+                f"{', ...' if len(missing) > 3 else ''}); finish them with testbed train {self.folder.path}"
+            )
+
+    def _target(self) -> tuple[RunSpec, ...]:
+        if not self.target:
+            raise ConfigError(f"{self.folder.path}: the configuration has no [target]; add its width and tokens")
+        return self.target
+
+    def _sealed_target(self) -> tuple[RunSpec, ...]:
+        specs = self._target()
+        self.folder.forecast()  # SealError where there is none
+        return specs
+
+    def _target_facts(self) -> TargetFacts:
+        specs = self._target()
+        first = specs[0]
+        tokens = first.horizons[-1].tokens
+        return TargetFacts(
+            runs=tuple(spec.run_id for spec in specs),
+            width=first.shape.width,
+            n_params_non_embedding=first.counts.n_params_non_embedding,
+            n_params_total=first.counts.n_params_total,
+            tokens=tokens,
+            flops=tokens * first.counts.flops_per_token,
+        )

@@ -1,0 +1,27 @@
+"""The device of a run and the switches that make it repeatable."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from testbed.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this name; "auto" is the first CUDA GPU where there is one, else the CPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('execution.device: found "cuda", but torch sees no CUDA GPU; use "cpu" or "auto"')
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def make_repeatable(deterministic: bool) -> None:
+    """Deterministic kernels on request, and nothing chosen by timing."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time and hides nothing here
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,49 @@
+"""Counts and times as people write them: "10M", "1.2e18", "3 m 20 s"."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
+_COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*([kmbgtp]?)\s*", re.IGNORECASE)
+
+
+def parse_count(text: str | int | float) -> int:
+    """A whole number from 2000000, 2e6, "2M", "0.5M" or "1.2e18"; ValueError says what is accepted."""
+    if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+        raise ValueError('a count is a number or a text such as "10M", "0.5M" or "1.2e18"')
+    if isinstance(text, str):
+        match = _COUNT.fullmatch(text)
+        if match is None:
+            raise ValueError('a count is a number or a text such as "10M", "0.5M" or "1.2e18"')
+        value = float(match[1].replace("_", "")) * _SUFFIX[match[2].lower()]
+    else:
+        value = float(text)
+    if not math.isfinite(value) or abs(value - round(value)) > 1e-6 * max(1.0, abs(value)):
+        raise ValueError("a count is a whole number")
+    return text if isinstance(text, int) else round(value)
+
+
+def show_count(value: float, digits: int = 3) -> str:
+    """1234567 -> "1.23M"; from 1e15 on in powers of ten."""
+    if not math.isfinite(value):
+        return str(value)
+    for limit, scale, suffix in ((1e3, 1.0, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (1e12, 1e9, "B"), (1e15, 1e12, "T")):
+        if abs(value) < limit * (1 - 0.5 * 10.0**-digits):
+            return f"{value / scale:.{digits}g}{suffix}"
+    return f"{value:.{digits - 1}e}".replace("e+", "e")
+
+
+def show_seconds(seconds: float) -> str:
+    """75.2 -> "1 m 15 s"; 0.31 -> "0.3 s"; 7260 -> "2 h 1 m"."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"

@@ -1,0 +1,128 @@
+"""Making the forecast that is sealed: the named laws, their combination, and an interval that is honest.
+
+The interval has three parts, each a relative standard deviation: the laws refitted to resampled trunks
+(inflated for the finite number of seeds), the seed noise of the target's mean, and half the laws'
+disagreement, which no resampling of the grid can show.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from testbed.config import Forecast as Settings
+from testbed.errors import TableError
+from testbed.fit import Fit, fit_law
+from testbed.points import Columns, annealed_only, fit_columns, map_columns, points_digest
+from testbed.records import Forecast, Interval, LawForecast, TargetFacts
+from testbed.validate.baselines import baselines
+from testbed.validate.entropy import entropy
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a forecast is sealed under: the study, its configuration's hash, the time, and whether the target ran before."""
+
+    study: str
+    config_hash: str
+    sealed_at: str
+    after_the_fact: bool
+    versions: dict[str, str]
+
+
+def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, Fit]:
+    """Every law of the configuration fitted to the seed means of the grid's annealed points."""
+    clean = _clean(_grid(points, where), settings, where)
+    names = dict.fromkeys((*settings.laws, *settings.beside))
+    return {name: fit_law(name, clean, settings.delta, "mean", settings.bootstrap, settings.seed) for name in names}
+
+
+def make_forecast(
+    points: pd.DataFrame, fits: dict[str, Fit], target: TargetFacts, settings: Settings, circumstances: Circumstances
+) -> Forecast:
+    """The forecast for `target` by these fits to the grid's points, sealed with its digest."""
+    grid = _grid(points, circumstances.study)
+    clean = _clean(grid, settings, circumstances.study)
+    rows = next(iter(fits.values())).rows
+    size = getattr(target, settings.n)
+    at = {"n": size, "tokens": target.tokens}
+    centres = np.array([math.log(fits[name].predict(**at)[0]) for name in settings.laws])
+    samples = np.mean([np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws], axis=0)
+    sd_trunks = float(samples.std(ddof=1))
+    sd_seeds = _seed_sd(rows.seed_sd(), len(target.runs), circumstances.study)
+    sd_laws = float(centres.max() - centres.min()) / 2
+    middle = float(centres.mean())
+    half = NormalDist().inv_cdf((1 + settings.level) / 2) * math.sqrt(sd_trunks**2 + sd_seeds**2 + sd_laws**2)
+    cells = grid.groupby([settings.n, "tokens"], as_index=False)[["flops", "loss"]].mean()
+    forecast = Forecast(
+        study=circumstances.study,
+        config_hash=circumstances.config_hash,
+        sealed_at=circumstances.sealed_at,
+        after_the_fact=circumstances.after_the_fact,
+        target=target,
+        compute_ratio=target.flops / float(grid["flops"].max()),
+        rule=rule_in_words(settings),
+        n_column=settings.n,
+        delta=settings.delta,
+        bootstrap=settings.bootstrap,
+        seed=settings.seed,
+        points_digest=points_digest(clean),
+        n_points=len(clean),
+        n_cells=len(rows.table),
+        n_runs=rows.n_runs,
+        predicted=math.exp(middle),
+        interval=Interval(low=math.exp(middle - half), high=math.exp(middle + half), level=settings.level),
+        sd_trunks=sd_trunks,
+        sd_seeds=sd_seeds,
+        sd_laws=sd_laws,
+        laws=tuple(_law_forecast(fits[name], at, settings.level) for name in settings.laws),
+        beside=tuple(_law_forecast(fits[name], at, settings.level) for name in settings.beside),
+        entropy=entropy(clean, settings),
+        baselines=baselines(cells, target.flops),
+        versions=circumstances.versions,
+    )
+    return forecast.sealed()
+
+
+def rule_in_words(settings: Settings) -> str:
+    """How the laws are combined."""
+    if len(settings.laws) == 1:
+        return settings.laws[0]
+    return f"geometric mean of {', '.join(settings.laws[:-1])} and {settings.laws[-1]}"
+
+
+def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
+    return annealed_only(points[points["role"] == "grid"], where)
+
+
+def _clean(grid: pd.DataFrame, settings: Settings, where: str) -> pd.DataFrame:
+    return fit_columns(grid, map_columns(grid, Columns(n=settings.n), where), where)
+
+
+def _seed_sd(pooled: float, target_seeds: int, where: str) -> float:
+    """Relative standard deviation of the target's mean over its seeds, from the grid's pooled seed noise."""
+    if math.isnan(pooled):
+        raise TableError(
+            f"{where}: no cell of the grid has two seeds, so the noise of a run is unknown; give grid.init_seeds two or more"
+        )
+    return pooled / math.sqrt(target_seeds)
+
+
+def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
+    entropy = None
+    if "E" in fit.params:
+        low, high = fit.interval("E", level)
+        entropy = Interval(low=low, high=high, level=level)
+    logs = np.log(fit.predict_resamples(**at)[:, 0])
+    return LawForecast(
+        law=fit.law.name,
+        params=fit.params,
+        objective=fit.objective,
+        predicted=float(fit.predict(**at)[0]),
+        sd=float(logs.std(ddof=1)),
+        entropy=entropy,
+    )
