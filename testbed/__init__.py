@@ -4,7 +4,8 @@ The floor plan, from the top; a floor imports only from floors below it, and sib
 each other:
 
     cli                 parse, call one function, print
-    study | estimate    the loop on one folder; what a plan costs on this machine
+    estimate | display  what a plan costs on this machine; what a user sees while runs are trained
+    study               the loop on one folder
     report              the page, its figures, tables and sentences
     validate            the sealed forecast, the verdict, the baselines
     fit                 solver, resampling by run, the fitted result
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from testbed.config import Config, load_config
+    from testbed.display import progress
     from testbed.fit import Fit, fit_law
     from testbed.points import read_table
     from testbed.study import Study
@@ -42,10 +44,11 @@ _PUBLIC = {
     "Study": "testbed.study",
     "fit_law": "testbed.fit",
     "load_config": "testbed.config",
+    "progress": "testbed.display",
     "read_table": "testbed.points",
 }
 
-__all__ = ["Config", "Fit", "Study", "__version__", "fit_law", "load_config", "read_table"]
+__all__ = ["Config", "Fit", "Study", "__version__", "fit_law", "load_config", "progress", "read_table"]
 
 
 def __getattr__(name: str) -> Any:

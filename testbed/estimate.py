@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.config import Config
-from testbed.data import open_source
 from testbed.executors import default_workers
-from testbed.sweep import Plan, plan
+from testbed.study import settle
+from testbed.sweep import Plan
 from testbed.train import choose_device, measure_pace
 from testbed.units import show_count, show_seconds
 
@@ -78,8 +78,7 @@ class Estimate:
 
 def estimate(config: Config, calibrate: bool = True) -> Estimate:
     """Plan `config` and, if asked to, measure each shape for some twenty steps on its device."""
-    source = open_source(config.data)
-    made = plan(config, source.facts)
+    source, made = settle(config)
     device = choose_device(config.execution.device)
     workers = config.execution.workers or default_workers(device)
     if not calibrate:

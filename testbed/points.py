@@ -132,8 +132,10 @@ def fit_columns(table: pd.DataFrame, mapping: dict[str, str], where: str) -> pd.
         values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if bad.size:
+            found = table[column].iloc[bad[0]]
+            shown = repr(found) if isinstance(found, str) else str(found)
             raise TableError(
-                f"{where}, row {bad[0] + 1}: {column} is {table[column].iloc[bad[0]]!r}; accepted: a finite number above 0 "
+                f"{where}, row {bad[0] + 1}: {column} is {shown}; accepted: a finite number above 0 "
                 f"({bad.size} such row{'s' * (bad.size > 1)}); drop or mend them"
             )
         clean[part] = values

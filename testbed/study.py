@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from testbed.config import Config
-from testbed.data import open_source
+from testbed.data import TokenSource, open_source
 from testbed.errors import ConfigError, FolderError, RunFailed
 from testbed.executors import EXECUTORS, Watcher
 from testbed.fit import Fit
@@ -21,8 +21,19 @@ from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
 from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
 from testbed.store.table import sweep_points
-from testbed.sweep import design_warnings, plan
-from testbed.validate import Circumstances, fit_laws, judge, make_forecast
+from testbed.sweep import Plan, design_warnings, plan
+from testbed.validate import Circumstances, check_design, fit_laws, judge, make_forecast
+
+
+def settle(config: Config) -> tuple[TokenSource, Plan]:
+    """Open the data, plan every run, and make sure that the forecast can be made of them."""
+    source = open_source(config.data)
+    made = plan(config, source.facts)
+    if made.target:
+        cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
+        seeds = len(made.grid) // len({spec.shape.width for spec in made.grid})
+        check_design(config.forecast, len(cells), seeds)
+    return source, made
 
 
 class Study:
@@ -35,8 +46,8 @@ class Study:
     @classmethod
     def create(cls, config: Config, path: Path | None = None) -> Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
-        specs = plan(config, open_source(config.data).facts).runs
-        return cls(SweepFolder.create(path or Path("runs") / config.name, config, specs))
+        _, made = settle(config)
+        return cls(SweepFolder.create(path or Path("runs") / config.name, config, made.runs))
 
     @classmethod
     def open(cls, path: Path) -> Study:

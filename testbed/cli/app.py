@@ -50,13 +50,11 @@ def main() -> NoReturn:
     """Run the command line; mistakes are told in one message, without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except TestbedError as error:
         errors.print("[bold red]error:[/bold red] ", end="")
         errors.print(str(error), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         errors.print(
             "interrupted; every run at work has written its checkpoint, and the same command goes on from there"
@@ -67,7 +65,7 @@ def main() -> NoReturn:
             errors.print(f"error: {error.format_message()}", markup=False)
             sys.exit(2)
         raise
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 @app.command()
@@ -323,11 +321,9 @@ def _load(path: Path, overrides: list[str] | None, device: str | None, workers: 
 
 
 def _train(study: Study, role: Role, retry_failed: bool) -> None:
-    from testbed.cli.progress import Bars, Lines
+    from testbed.display import progress
 
-    specs = study.folder.of_role(role)
-    watch = Bars if console.is_terminal else Lines
-    with watch(specs, f"training the {role}", console) as watcher:
+    with progress(study.folder.of_role(role), f"training the {role}", console) as watcher:
         study.train(role, watcher, retry_failed)
 
 

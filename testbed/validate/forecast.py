@@ -13,10 +13,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from testbed.config import Forecast as Settings
-from testbed.errors import TableError
+from testbed.errors import ConfigError, TableError
 from testbed.fit import Fit, fit_law
+from testbed.laws import find_law
 from testbed.points import Columns, annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, TargetFacts
 from testbed.validate.baselines import baselines
@@ -32,6 +34,22 @@ class Circumstances:
     sealed_at: str
     after_the_fact: bool
     versions: dict[str, str]
+
+
+def check_design(settings: Settings, cells: int, seeds: int) -> None:
+    """ConfigError where a grid of so many cells and seeds could be trained but not forecast from."""
+    for name in (*settings.laws, *settings.beside):
+        law = find_law(name)
+        if cells <= len(law.parameters):
+            raise ConfigError(
+                f"forecast: the grid has {cells} cells (widths x horizons) for the {len(law.parameters)} parameters of "
+                f"{law.name}; give more widths or horizons than that"
+            )
+    if seeds < 2:
+        raise ConfigError(
+            "forecast: every cell of the grid has one seed, so the noise of a run would stay unknown; "
+            "give grid.init_seeds two or more"
+        )
 
 
 def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, Fit]:
@@ -52,7 +70,7 @@ def make_forecast(
     at = {"n": size, "tokens": target.tokens}
     centres = np.array([math.log(fits[name].predict(**at)[0]) for name in settings.laws])
     samples = np.mean([np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws], axis=0)
-    sd_trunks = float(samples.std(ddof=1))
+    sd_trunks = _spread(samples)
     sd_seeds = _seed_sd(rows.seed_sd(), len(target.runs), circumstances.study)
     sd_laws = float(centres.max() - centres.min()) / 2
     middle = float(centres.mean())
@@ -112,6 +130,12 @@ def _seed_sd(pooled: float, target_seeds: int, where: str) -> float:
     return pooled / math.sqrt(target_seeds)
 
 
+def _spread(samples: NDArray[np.float64]) -> float:
+    """Standard deviation from the middle 90 % of the samples; a few degenerate refits do not count."""
+    low, high = np.quantile(samples, [0.05, 0.95])
+    return float(high - low) / (2 * NormalDist().inv_cdf(0.95))
+
+
 def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
     entropy = None
     if "E" in fit.params:
@@ -123,6 +147,6 @@ def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
         params=fit.params,
         objective=fit.objective,
         predicted=float(fit.predict(**at)[0]),
-        sd=float(logs.std(ddof=1)),
+        sd=_spread(logs),
         entropy=entropy,
     )

@@ -17,6 +17,12 @@ from testbed.units import show_count, show_seconds
 _LINE_SECONDS = 30.0
 
 
+def progress(specs: Sequence[RunSpec], title: str, console: Console | None = None) -> Bars | Lines:
+    """What to train under, as a context: its value is the watcher that Study.train takes."""
+    console = console or Console(highlight=False)
+    return Bars(specs, title, console) if console.is_terminal else Lines(specs, title, console)
+
+
 class Bars:
     """A bar for each run at work and one for all, weighted by their optimiser steps' cost."""
 
