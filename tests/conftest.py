@@ -102,7 +102,7 @@ TRUTH = {
 
 
 def planted_points(law: str, noise: float = 0.0, seeds: int = 3, seed: int = 0) -> pd.DataFrame:
-    """A points table that follows a law: 5 sizes x 4 horizons x seeds, a target of 2 seeds; noise is relative, shared by a run."""
+    """A points table that follows a law: 5 sizes x 4 horizons x seeds, and a target of 2 seeds; noise is relative."""
     rng = np.random.default_rng(seed)
     truth = {name: np.array([[value]]) for name, value in TRUTH[law].items()}
     rows = []

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="needs the public tables, which are not part of the repository")
+needs_shared = pytest.mark.skipif(
+    not SHARED.exists(), reason="needs the public tables, which are not part of the repository"
+)
 
 
 def optima() -> list[dict[str, Any]]:
@@ -28,7 +30,7 @@ def fitted_rows(name: str) -> pd.DataFrame:
         return _columns(table if rest.startswith("all") else table[table["used_in_published_fit"] == 1])
     if kind == "gadre":
         corpus, loss, which = rest.split(" ", 2)
-        table = _read("gadre_overtraining/runs.csv").query("train_data == @corpus")
+        table = _read("gadre_overtraining/runs.csv").pipe(lambda t: t[t["train_data"] == corpus])
         if which != "all":
             table = table[(table["n_params"] < 1e9) & (table["tokens_per_param"] >= 10)]
         return _columns(table, loss=loss)
@@ -38,7 +40,7 @@ def fitted_rows(name: str) -> pd.DataFrame:
         return _columns(table[table[flag] == 1], n=count)
     if kind == "porian":
         variant = rest.replace("/", "|")
-        return _columns(_read("porian_isoflop/isoflop.csv").query("variant == @variant"))
+        return _columns(_read("porian_isoflop/isoflop.csv").pipe(lambda t: t[t["variant"] == variant]))
     table = _read("datablations_repeated/runs.csv")
     return _columns(table[(table["epochs"] <= 1) & (table["loss"] < 5) & (table["kind"] == "main")])
 

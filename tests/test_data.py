@@ -225,7 +225,9 @@ def test_a_file_that_is_not_utf8_is_named_with_its_byte(tmp_path):
 
 
 def test_too_little_text_for_the_validation_windows(text_folder, tmp_path):
-    with pytest.raises(DataError, match=r"found \d+ validation windows of 64 tokens .* data\.val_windows asks for 65536"):
+    with pytest.raises(
+        DataError, match=r"found \d+ validation windows of 64 tokens .* data\.val_windows asks for 65536"
+    ):
         open_source(text(text_folder, val_windows=65536))
     (tmp_path / "a.txt").write_text("short")
     with pytest.raises(DataError, match="no documents fell into the"):
@@ -241,9 +243,11 @@ def test_a_stripped_standard_library_is_told(tmp_path, monkeypatch):
         open_source(Data(source="text:stdlib", seq_len=64))
 
 
-@pytest.mark.parametrize("name", ["nothing", "text:", "web:x", "synthetic:markov", "no.such.module:Source", "json:Nothing"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "text:", "web:x", "synthetic:markov", "no.such.module:Source", "json:Nothing"]
+)
 def test_unknown_sources_list_the_known_ones(name):
-    with pytest.raises(ConfigError, match="accepted|cannot be imported"):
+    with pytest.raises(ConfigError, match=r"accepted|cannot be imported"):
         open_source(Data(source=name, seq_len=64))
 
 
@@ -253,6 +257,9 @@ def test_a_source_of_ones_own():
 
 
 def test_preparing_stops_after_the_tokens_asked_for(text_folder):
-    whole, part = open_source(text(text_folder)).facts, open_source(text(text_folder, max_tokens="2M", val_windows=8)).facts
+    whole, part = (
+        open_source(text(text_folder)).facts,
+        open_source(text(text_folder, max_tokens="2M", val_windows=8)).facts,
+    )
     assert part.train_tokens < whole.train_tokens
     assert 2_000_000 <= part.train_tokens + 64 < 2_600_000

@@ -13,7 +13,7 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
@@ -30,7 +30,7 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
 def test_json_has_no_nan(tmp_path):
     with pytest.raises(ValueError, match="Out of range"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
-    assert not os.listdir(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_digest_does_not_depend_on_the_order_of_keys():

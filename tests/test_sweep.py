@@ -41,7 +41,9 @@ def test_steps_and_spent_tokens_follow_from_trunk_and_branches(planned):
     assert spec.flops == spec.tokens * spec.counts.flops_per_token
 
 
-@given(budgets=st.lists(st.integers(2 * 10**9, 10**11), min_size=1, max_size=4, unique_by=lambda f: round(math.log(f), 1)))
+@given(
+    budgets=st.lists(st.integers(2 * 10**9, 10**11), min_size=1, max_size=4, unique_by=lambda f: round(math.log(f), 1))
+)
 @settings(deadline=None, max_examples=20)
 def test_an_isoflop_slice_spends_the_same_compute_at_each_width(tiny_toml, tiny_source, budgets):
     overrides = [f"grid={{widths=[8, 16, 24], flops={budgets}}}", "target.tokens=10_000_000"]
@@ -49,7 +51,10 @@ def test_an_isoflop_slice_spends_the_same_compute_at_each_width(tiny_toml, tiny_
     for spec in made.grid:
         spent = [h.tokens * spec.counts.flops_per_token for h in spec.horizons]
         for flops, budget in zip(spent, sorted(budgets), strict=True):
-            assert abs(flops - budget) <= 0.5 * spec.batch_tokens * spec.counts.flops_per_token + spec.counts.flops_per_token
+            assert (
+                abs(flops - budget)
+                <= 0.5 * spec.batch_tokens * spec.counts.flops_per_token + spec.counts.flops_per_token
+            )
 
 
 def test_learning_rates_shrink_with_width_in_hidden_matrices_only(tiny_config):
@@ -61,7 +66,12 @@ def test_learning_rates_shrink_with_width_in_hidden_matrices_only(tiny_config):
 
 @pytest.mark.parametrize(("tokens", "batch"), [("0.25M", 256), ("0.5M", 512), ("4M", 4096), ("10k", 256)])
 def test_an_automatic_batch_leaves_a_thousand_steps(planned, tokens, batch):
-    overrides = ["train.batch_tokens=auto", f'grid.tokens=["{tokens}"]', "target.tokens=1_000_000_000", "train.warmup_steps=2"]
+    overrides = [
+        "train.batch_tokens=auto",
+        f'grid.tokens=["{tokens}"]',
+        "target.tokens=1_000_000_000",
+        "train.warmup_steps=2",
+    ]
     assert planned(*overrides).grid[0].batch_tokens == batch
 
 
@@ -80,13 +90,21 @@ def test_a_poor_design_is_told(planned):
 
 
 def test_a_good_design_has_no_warning(tiny_toml, tiny_source):
-    overrides = ['grid.tokens=["0.26M", "1M", "3M"]', "grid.widths=[8, 16, 32]", "target.width=64", 'target.tokens="10M"']
+    overrides = [
+        'grid.tokens=["0.26M", "1M", "3M"]',
+        "grid.widths=[8, 16, 32]",
+        "target.width=64",
+        'target.tokens="10M"',
+    ]
     assert plan(load_config(tiny_toml, overrides), tiny_source.facts).warnings == ()
 
 
-@pytest.mark.parametrize("overrides", [["target.width=16"], ["target.tokens=10_240", "target.width=24"], ["target.width=8", "target.tokens=100_000"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [["target.width=16"], ["target.tokens=10_240", "target.width=24"], ["target.width=8", "target.tokens=100_000"]],
+)
 def test_a_target_inside_the_grid_is_refused(planned, overrides):
-    with pytest.raises(ConfigError, match="inside the grid .*raise target.width or target.tokens"):
+    with pytest.raises(ConfigError, match=r"inside the grid .*raise target\.width or target\.tokens"):
         planned(*overrides)
 
 
@@ -101,9 +119,14 @@ def test_a_horizon_beyond_the_data_is_refused_unless_repeats_are_asked_for(tiny_
     overrides = [f"data.source=text:{text_folder}", 'target.tokens="100M"']
     config = load_config(tiny_toml, overrides)
     facts = open_source(config.data).facts
-    with pytest.raises(ConfigError, match=r"target: a horizon of 100000000 tokens is beyond the data: .* holds \d+ training tokens"):
+    with pytest.raises(
+        ConfigError, match=r"target: a horizon of 100000000 tokens is beyond the data: .* holds \d+ training tokens"
+    ):
         plan(config, facts)
-    assert plan(load_config(tiny_toml, [*overrides, "data.repeat=true"]), facts).target[0].horizons[0].tokens == 100_000_000 // 256 * 256
+    assert (
+        plan(load_config(tiny_toml, [*overrides, "data.repeat=true"]), facts).target[0].horizons[0].tokens
+        == 100_000_000 // 256 * 256
+    )
 
 
 def test_counts_in_a_plan_are_the_familys(planned):

@@ -17,7 +17,9 @@ from testbed.train.optimizer import make_optimizer
 from testbed.train.schedule import branch_eval_steps, lr_factor
 
 CPU = torch.device("cpu")
-CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")])
+CUDA = pytest.param(
+    "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+)
 
 
 def losses(events):
@@ -49,8 +51,10 @@ def interrupted(spec, source, folder, every, device=CPU):
         starts += 1
         recorded = frozenset(e.key for e in events if isinstance(e, Eval))
         try:
-            for event in train(spec, source, folder, device, recorded, Interruptions(StopAfter(every))):
-                events.append(event)
+            run = train(spec, source, folder, device, recorded, Interruptions(StopAfter(every)))
+            while True:
+                events.append(next(run))
+        except StopIteration:
             return events, starts
         except Paused:
             continue
@@ -65,7 +69,9 @@ def test_a_run_does_what_its_spec_says(tiny_spec, tiny_source, tmp_path):
     assert isinstance(end, Finished)
     assert (end.steps, end.tokens) == (tiny_spec.steps, tiny_spec.tokens)
     evals = [e for e in events if isinstance(e, Eval)]
-    assert [(e.horizon, e.tokens) for e in evals if e.phase == "annealed"] == [(h.tokens, h.tokens) for h in tiny_spec.horizons]
+    assert [(e.horizon, e.tokens) for e in evals if e.phase == "annealed"] == [
+        (h.tokens, h.tokens) for h in tiny_spec.horizons
+    ]
     assert [e.step for e in evals if e.phase == "stable"] == list(tiny_spec.trunk_evals)
     for e in evals:
         assert e.tokens == e.step * tiny_spec.batch_tokens
@@ -144,7 +150,9 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(tiny_spec, tiny_source, tmp_
 @pytest.mark.parametrize("name", ["hf:gpt2", "hf:llama"])
 def test_transformers_families_train_and_resume_the_same_way(tiny_spec, tiny_source, tmp_path, name):
     shape = tiny_spec.shape.model_copy(update={"family": name, "width": 16, "heads": 2})
-    spec = tiny_spec.model_copy(update={"shape": shape, "counts": find_family(name).counts(shape), "horizons": tiny_spec.horizons[:2]})
+    spec = tiny_spec.model_copy(
+        update={"shape": shape, "counts": find_family(name).counts(shape), "horizons": tiny_spec.horizons[:2]}
+    )
     undisturbed = losses(train(spec, tiny_source, tmp_path / "a", CPU))
     assert losses(interrupted(spec, tiny_source, tmp_path / "b", 33)[0]) == undisturbed
     assert undisturbed[-1]["loss"] < undisturbed[0]["loss"]
@@ -208,7 +216,11 @@ def test_one_step_is_torchs_adamw_after_clipping(tiny_spec, tiny_source, tmp_pat
     named = dict(network.named_parameters())
     plain = torch.optim.AdamW(
         [
-            {"params": [named[n] for n in named if n in hidden], "lr": spec.lr_hidden, "weight_decay": spec.weight_decay},
+            {
+                "params": [named[n] for n in named if n in hidden],
+                "lr": spec.lr_hidden,
+                "weight_decay": spec.weight_decay,
+            },
             {"params": [named[n] for n in named if n not in hidden], "lr": spec.lr, "weight_decay": 0.0},
         ],
         betas=spec.betas,
@@ -231,7 +243,9 @@ def test_one_step_is_torchs_adamw_after_clipping(tiny_spec, tiny_source, tmp_pat
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_bf16_autocast_keeps_fp32_weights(tiny_spec, tiny_source, tmp_path, device):
     spec = tiny_spec.model_copy(update={"precision": "bf16", "horizons": tiny_spec.horizons[:1]})
-    exact = losses(train(spec.model_copy(update={"precision": "fp32"}), tiny_source, tmp_path / "a", torch.device(device)))
+    exact = losses(
+        train(spec.model_copy(update={"precision": "fp32"}), tiny_source, tmp_path / "a", torch.device(device))
+    )
     rounded = losses(train(spec, tiny_source, tmp_path / "b", torch.device(device)))
     assert rounded[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.01)
     assert rounded[-1]["loss"] != exact[-1]["loss"]
@@ -277,7 +291,9 @@ def test_targets_without_their_whole_context_are_not_scored():
 def test_bits_per_byte(text_folder):
     plain = open_source(Data(source=f"text:{text_folder}", seq_len=64, val_windows=32)).facts
     assert bits_per_byte(math.log(2), plain) == pytest.approx(1.0)
-    merged = open_source(Data(source=f"text:{text_folder}", seq_len=64, val_windows=32, tokenizer="bpe", vocab_size=500)).facts
+    merged = open_source(
+        Data(source=f"text:{text_folder}", seq_len=64, val_windows=32, tokenizer="bpe", vocab_size=500)
+    ).facts
     assert bits_per_byte(math.log(2), merged) == pytest.approx(merged.val_tokens / merged.val_bytes)
     assert bits_per_byte(1.0, plain.model_copy(update={"val_bytes": None})) is None
 

@@ -7,13 +7,23 @@ from testbed.units import parse_count, show_count, show_seconds
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("10M", 10_000_000), ("0.5M", 500_000), ("1.2e18", 12 * 10**17), (2e6, 2_000_000), (7, 7), ("1_000", 1000), ("3b", 3 * 10**9)],
+    [
+        ("10M", 10_000_000),
+        ("0.5M", 500_000),
+        ("1.2e18", 12 * 10**17),
+        (2e6, 2_000_000),
+        (7, 7),
+        ("1_000", 1000),
+        ("3b", 3 * 10**9),
+    ],
 )
 def test_counts_are_read_as_people_write_them(text, value):
     assert parse_count(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "ten", "1.5", "-3", "nan", "inf", None, True, [1], "1e", "0x10", 1.5, float("nan")])
+@pytest.mark.parametrize(
+    "text", ["", "ten", "1.5", "-3", "nan", "inf", None, True, [1], "1e", "0x10", 1.5, float("nan")]
+)
 def test_what_is_no_count_is_refused(text):
     with pytest.raises(ValueError, match="count is a"):
         parse_count(text)
@@ -33,12 +43,15 @@ def test_shown_counts_read_back_to_three_digits(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(999, "999"), (1000, "1k"), (999_999, "1M"), (2_048_000, "2.05M"), (1.2e18, "1.20e18"), (float("inf"), "inf")]
+    ("value", "shown"),
+    [(999, "999"), (1000, "1k"), (999_999, "1M"), (2_048_000, "2.05M"), (1.2e18, "1.20e18"), (float("inf"), "inf")],
 )
 def test_show_count(value, shown):
     assert show_count(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0.31, "0.3 s"), (59.7, "1 m 00 s"), (75.2, "1 m 15 s"), (7260, "2 h 01 m")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.31, "0.3 s"), (59.7, "1 m 00 s"), (75.2, "1 m 15 s"), (7260, "2 h 01 m")]
+)
 def test_show_seconds(value, shown):
     assert show_seconds(value) == shown

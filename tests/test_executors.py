@@ -1,0 +1,257 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from testbed.config import load_config
+from testbed.data import open_source
+from testbed.errors import FolderError, TestbedError
+from testbed.executors import LocalExecutor, Outcome
+from testbed.store import SweepFolder
+from testbed.store.table import sweep_points
+from testbed.sweep import plan
+
+
+class Quiet:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self):
+        self.begun, self.outcomes, self.evals = [], [], []
+
+    def started(self, spec):
+        self.begun.append(spec.run_id)
+
+    def progress(self, spec, steps):
+        assert 0 < steps <= spec.steps
+
+    def evaluated(self, spec, evaluation):
+        self.evals.append((spec.run_id, evaluation))
+
+    def ended(self, spec, outcome):
+        self.outcomes.append(outcome)
+
+
+def fresh(tiny_toml, path, *overrides):
+    config = load_config(tiny_toml, overrides)
+    return SweepFolder.create(path, config, plan(config, open_source(config.data).facts).runs)
+
+
+def table(sweep):
+    return sweep_points(sweep).sort_values(["run", "horizon", "step"]).reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_toml, tmp_path_factory):
+    """The grid trained in one go on two workers."""
+    sweep = fresh(tiny_toml, tmp_path_factory.mktemp("undisturbed") / "sweep")
+    watcher = Quiet()
+    outcomes = LocalExecutor("cpu", 2).run(sweep, sweep.of_role("grid"), watcher)
+    return sweep, watcher, outcomes
+
+
+def test_every_run_ends_done_with_what_was_planned(undisturbed):
+    sweep, watcher, outcomes = undisturbed
+    grid = sweep.of_role("grid")
+    assert sorted(o.run_id for o in outcomes) == sorted(s.run_id for s in grid)
+    assert all(o == Outcome(o.run_id, "done") for o in outcomes)
+    for spec in grid:
+        run = sweep.run(spec)
+        done = run.done()
+        assert (done.steps, done.tokens, done.flops) == (spec.steps, spec.tokens, spec.flops)
+        evals = run.evals()
+        assert [e for r, e in watcher.evals if r == spec.run_id] == evals
+        assert {e.horizon: (e.tokens, e.step, e.flops) for e in evals if e.phase == "annealed"} == {
+            h.tokens: (h.tokens, h.steps, h.tokens * spec.counts.flops_per_token) for h in spec.horizons
+        }
+        assert not list(run.path.glob("trunk*"))
+        assert (run.path / "weights.safetensors").exists()
+
+
+def test_the_longest_runs_are_taken_first(undisturbed):
+    sweep, watcher, _ = undisturbed
+    flops = [sweep.find(run_id).spec.flops for run_id in watcher.begun]
+    assert flops == sorted(flops, reverse=True)
+
+
+def test_a_worker_has_one_thread_and_says_where_its_numbers_come_from(undisturbed):
+    sweep, _, _ = undisturbed
+    for spec in sweep.of_role("grid"):
+        (provenance,) = sweep.run(spec).provenance()
+        assert provenance.threads == 1
+        assert provenance.deterministic
+        assert provenance.data_fingerprint == spec.data.fingerprint
+        assert provenance.versions["torch"]
+
+
+def test_what_is_done_is_not_done_again(undisturbed):
+    sweep, _, _ = undisturbed
+    before = table(sweep)
+    stamp = {p: p.stat().st_mtime_ns for p in sweep.path.glob("runs/*/evals.jsonl")}
+    again = LocalExecutor("cpu", 2).run(sweep, sweep.of_role("grid"), Quiet())
+    assert all(o.ending == "done" for o in again)
+    assert {p: p.stat().st_mtime_ns for p in stamp} == stamp
+    assert table(sweep).equals(before)
+
+
+def test_a_target_does_not_start_without_a_seal(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep")
+    outcomes = LocalExecutor("cpu", 1).run(sweep, sweep.of_role("target"), Quiet())
+    assert {o.ending for o in outcomes} == {"failed"}
+    assert "no forecast is sealed yet" in outcomes[0].reason
+    assert not any(sweep.run(s).evals() for s in sweep.of_role("target"))
+
+
+def test_a_failed_run_is_told_and_the_others_go_on(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep", "train.lr=1e30", "train.base_width=8", "train.clip=1e30")
+    broken = sweep.of_role("grid")[:1]
+    outcomes = LocalExecutor("cpu", 1).run(sweep, broken, Quiet())
+    assert outcomes[0].ending == "failed"
+    assert "not finite by step" in outcomes[0].reason
+    assert sweep.run(broken[0]).state() == "failed"
+    assert "Traceback" in sweep.run(broken[0]).failure().details
+
+
+def test_other_tokens_than_planned_are_refused(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep")
+    specs = tuple(
+        s.model_copy(update={"data": s.data.model_copy(update={"fingerprint": "0" * 64})}) for s in sweep.specs
+    )
+    sweep = SweepFolder.create(tmp_path / "other", sweep.config, specs)
+    (outcome,) = LocalExecutor("cpu", 1).run(sweep, specs[:1], Quiet())
+    assert "the tokens are not those of the plan" in outcome.reason
+
+
+def test_an_error_at_the_start_of_a_worker_reaches_the_launcher(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep")
+    (sweep.path / "plan.json").write_text("{")
+    with pytest.raises(TestbedError, match="not a plan"):
+        LocalExecutor("cpu", 1).run(sweep, sweep.specs[:1], Quiet())
+
+
+LONG = (
+    "grid.tokens=[102_400, 204_800]",
+    "target.tokens=409_600",
+    "grid.widths=[8, 16]",
+    "execution.checkpoint_seconds=0.3",
+)
+
+
+@pytest.fixture(scope="module")
+def long_undisturbed(tiny_toml, tmp_path_factory):
+    sweep = fresh(tiny_toml, tmp_path_factory.mktemp("long") / "sweep", *LONG)
+    LocalExecutor("cpu", 2).run(sweep, sweep.of_role("grid"), Quiet())
+    return table(sweep)
+
+
+def workers_of(sweep):
+    """Process ids of the sweep's workers, from their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"testbed.executors.worker" in line and str(sweep.path).encode() in line:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, tmp_path, long_undisturbed):
+    sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
+    killed = []
+
+    def kill():
+        wait_for(lambda: list(sweep.path.glob("runs/*/trunk.safetensors")))
+        killed.extend(workers_of(sweep)[:1])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcomes = LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, sweep.of_role("grid"), Quiet())
+    killer.join()
+    assert killed
+    assert {o.ending for o in outcomes} == {"done"}
+    assert table(sweep).drop(columns=[]).equals(long_undisturbed)
+
+
+LAUNCH = """
+import sys
+from pathlib import Path
+from testbed.executors import LocalExecutor
+from testbed.store import SweepFolder
+class Quiet:
+    def started(self, spec): print("started", flush=True)
+    def progress(self, spec, steps): print("progress", flush=True)
+    def evaluated(self, spec, evaluation): pass
+    def ended(self, spec, outcome): print("ended", outcome.ending, flush=True)
+sweep = SweepFolder.open(Path(sys.argv[1]))
+with sweep.owned():
+    LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, sweep.of_role("grid"), Quiet())
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_or_interrupted_launcher_leaves_no_worker_and_the_same_command_goes_on(
+    tiny_toml, tmp_path, long_undisturbed, how
+):
+    sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
+    for kills in range(2):
+        launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(sweep.path)], stdout=subprocess.PIPE, text=True)
+        lines = iter(launcher.stdout)
+        while "progress" not in next(lines):
+            pass
+        time.sleep(0.2 + 0.3 * kills)
+        os.kill(launcher.pid, how)
+        launcher.wait(60)
+        wait_for(lambda: not workers_of(sweep), 30)
+        states = [sweep.run(s).state() for s in sweep.of_role("grid")]
+        assert "running" not in states
+        assert "failed" not in states
+    end = subprocess.run([sys.executable, "-c", LAUNCH, str(sweep.path)], capture_output=True, text=True, check=False)
+    assert end.returncode == 0, end.stderr
+    assert table(sweep).equals(long_undisturbed)
+
+
+def test_two_launchers_do_not_share_a_sweep(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(sweep.path)], stdout=subprocess.PIPE, text=True)
+    next(iter(launcher.stdout))
+    try:
+        with pytest.raises(FolderError, match="another testbed is running this sweep"), sweep.owned():
+            pass
+    finally:
+        launcher.kill()
+        launcher.wait()
+        wait_for(lambda: not workers_of(sweep), 30)
+
+
+def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep")
+    spec = sweep.of_role("grid")[0]
+    command = [sys.executable, "-m", "testbed.executors.worker", str(sweep.path), "cpu", "60"]
+    worker = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    worker.stdin.write(spec.run_id + "\n")
+    worker.stdin.flush()
+    events = []
+    while not events or events[-1]["event"] not in ("done", "failed"):
+        events.append(json.loads(worker.stdout.readline()))
+    worker.stdin.close()
+    assert worker.wait(30) == 0
+    assert {e["run"] for e in events} == {spec.run_id}
+    assert events[-1]["event"] == "done"
