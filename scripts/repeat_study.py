@@ -111,11 +111,11 @@ def _summary(config: Path, table: pd.DataFrame) -> str:
         f"- its half-width: median {100 * table['half_width'].median():.2f} %, widest {100 * table['half_width'].max():.2f} %",
     ]
     if "E_true" in table and table["E_true"].notna().any():
-        told = table[table["E_identified"]]
-        lines.append(
-            f"- true entropy {table['E_true'].iloc[0]:.4f} nats/token: not identified {len(table) - len(told)} times, else held "
-            f"{int(told['E_held'].astype(bool).sum())} of {len(told)}; in the interval {int(table['E_held'].astype(bool).sum())} times"
-        )
+        told, held = table["E_identified"].astype(bool), table["E_held"].astype(bool)
+        lines += [
+            f"- true entropy {table['E_true'].iloc[0]:.4f} nats/token: E was called identified {told.sum()} times, held then "
+            f"{(told & held).sum()} times; in the interval {held.sum()} times of {len(table)}"
+        ]
     if table["minutes"].notna().any():
         lines.append(f"- minutes for the whole loop: median {table['minutes'].median():.1f}")
     lines += ["", "| prediction | median absolute error | mean error |", "|---|---|---|"]

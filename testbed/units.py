@@ -31,7 +31,7 @@ def show_count(value: float, digits: int = 3) -> str:
         return str(value)
     for limit, scale, suffix in ((1e3, 1.0, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (1e12, 1e9, "B"), (1e15, 1e12, "T")):
         if abs(value) < limit * (1 - 0.5 * 10.0**-digits):
-            return f"{value / scale:.{digits}g}{suffix}"
+            return f"{float(f'{value / scale:.{digits}g}'):g}{suffix}"
     return f"{value:.{digits - 1}e}".replace("e+", "e")
 
 

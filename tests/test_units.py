@@ -50,6 +50,10 @@ def test_show_count(value, shown):
     assert show_count(value) == shown
 
 
+def test_show_count_to_fewer_digits():
+    assert [show_count(value, 2) for value in (57.3e9, 114e9, 1.05e12)] == ["57B", "110B", "1.1T"]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.31, "0.3 s"), (59.7, "1 m 00 s"), (75.2, "1 m 15 s"), (7260, "2 h 01 m")]
 )

@@ -15,7 +15,8 @@ from testbed.fit import Fit
 from testbed.records import Forecast, Verdict
 from testbed.units import show_count
 
-_WIDTH, _HEIGHT = 400, 300
+_WIDTH, _HEIGHT = 320, 270
+_FULL_WIDTH = 740
 _RAMP = ["#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"]
 _TARGET = "#d95f02"
 _LAW_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
@@ -54,7 +55,7 @@ def loss_curves(points: pd.DataFrame) -> alt.LayerChart:
         .mark_point(filled=True, size=26, opacity=1)
         .encode(**base, color=colour, tooltip=_tooltip())
     )
-    return (trunks + cooled + ends).properties(width=2 * _WIDTH + 40, height=_HEIGHT)
+    return (trunks + cooled + ends).properties(width=_FULL_WIDTH, height=_HEIGHT)
 
 
 def loss_against(
@@ -115,9 +116,7 @@ def isoflop(points: pd.DataFrame, fits: dict[str, Fit], n_column: str, flops_col
             low = int(losses.argmin())
             if 0 < low < len(sizes) - 1:
                 lows.append({"n": sizes[low], "loss": losses[low], "slice": label, "law": name})
-    colour = alt.Color(
-        "slice:N", sort=order, scale=alt.Scale(domain=order, range=_ramp(5)), title="compute (6ND FLOPs)"
-    )
+    colour = alt.Color("slice:N", sort=order, scale=alt.Scale(domain=order, range=_ramp(5)), title="6ND FLOPs")
     curves = pd.concat(lines)
     axes = {"x": _log_axis("n", "N"), "y": _loss_axis(pd.concat([curves["loss"], annealed["loss"]]))}
     layers = [
@@ -157,7 +156,7 @@ def residuals(points: pd.DataFrame, fits: dict[str, Fit], n_column: str) -> Any:
         )
     )
     zero = alt.Chart().mark_rule(color="#888", strokeDash=[3, 3]).encode(y=alt.datum(0))
-    panels = alt.layer(zero, dots, data=table).properties(width=_WIDTH - 70, height=_HEIGHT - 100)
+    panels = alt.layer(zero, dots, data=table).properties(width=_WIDTH, height=_HEIGHT - 80)
     return panels.facet(column=alt.Column("law:N", title=None, sort=list(fits)))
 
 
@@ -188,7 +187,7 @@ def verdict_strip(forecast: Forecast, verdict: Verdict | None) -> Any:
             )
             .encode(x=x, y=y),
         ]
-    return alt.layer(*layers).properties(width=2 * _WIDTH - 80, height=26 * len(order))
+    return alt.layer(*layers).properties(width=_FULL_WIDTH, height=26 * len(order))
 
 
 def _law_lines(

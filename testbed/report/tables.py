@@ -36,7 +36,7 @@ def plan_table(specs: Sequence[RunSpec], seconds: dict[int, float] | None = None
                 show_count(spec.counts.n_params_total) if first else "",
                 show_count(horizon.tokens),
                 f"{horizon.tokens / n:.3g}",
-                f"{horizon.tokens * spec.counts.flops_per_token:.2e}",
+                show_count(horizon.tokens * spec.counts.flops_per_token),
                 f"{horizon.steps:,}",
                 str(len(runs)) if first else "",
             )

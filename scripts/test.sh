@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Every check: style, types, the floor plan, the tests. Options go to pytest, as in `bash scripts/test.sh -k fit`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/install.sh dev
+export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+.venv/bin/lint-imports
+exec .venv/bin/pytest -n auto "$@"

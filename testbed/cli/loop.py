@@ -1,0 +1,208 @@
+"""The commands of the loop: plan, train, seal, train the target, judge, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
+from testbed.config import Config, load_config
+
+if TYPE_CHECKING:
+    from testbed.records import Role
+    from testbed.study import Study
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="a configuration, such as configs/quick.toml")]
+FolderPath = Annotated[Path, typer.Argument(metavar="FOLDER", help="a sweep's folder, such as runs/quick")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a key, as in --set train.lr=0.003")
+]
+Out = Annotated[Path | None, typer.Option(help="the sweep's folder; runs/NAME if not given")]
+Device = Annotated[str | None, typer.Option(help='"auto", "cpu" or "cuda"')]
+Workers = Annotated[int | None, typer.Option(help="worker processes; one a core or a GPU if not given")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="try failed runs again")]
+
+
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: Device = None,
+    workers: Workers = None,
+    calibrate: Annotated[bool, typer.Option(help="measure the speed of each shape for the estimated times")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Print every run with its cost and what is poor about the design; starts nothing."""
+    from testbed.estimate import estimate
+    from testbed.report.tables import plan_table
+
+    settings = _load(config, overrides, device, workers)
+    made = estimate(settings, calibrate)
+    if as_json:
+        print_json(made.as_json())
+        return
+    console.print(f"[bold]{settings.name}[/bold]: {len(made.plan.grid)} grid runs, {len(made.plan.target)} target runs")
+    print_table(plan_table(made.plan.runs, made.run_seconds))
+    for line in made.sentences():
+        console.print(line, markup=False)
+    for warning in made.plan.warnings:
+        console.print(f"[yellow]design:[/yellow] {warning}")
+
+
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Out = None,
+    device: Device = None,
+    workers: Workers = None,
+    retry_failed: Retry = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if the forecast's interval misses")] = False,
+) -> None:
+    """The whole loop: plan, train the grid, fit, seal, train the target, judge, report. Repeat it to go on."""
+    from testbed.report import words
+    from testbed.study import Study
+
+    study = Study.create(_load(config, overrides, device, workers), out)
+    _train(study, "grid", retry_failed)
+    if not study.target:
+        page = study.report()
+        console.print(f"no target in the configuration; the page is [bold]{page}[/bold]")
+        return
+    forecast = study.seal()
+    console.print(f"sealed {study.folder.forecast_path}  {forecast.digest[:16]}", markup=False)
+    console.print(words.forecast_sentence(forecast), markup=False)
+    _train(study, "target", retry_failed)
+    verdict = study.judge()
+    page = study.report()
+    print_verdict(study)
+    console.print(f"page: [bold]{page}[/bold]", soft_wrap=True)
+    if strict and not verdict.hit:
+        raise typer.Exit(1)
+
+
+def train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Out = None,
+    device: Device = None,
+    workers: Workers = None,
+    retry_failed: Retry = False,
+    target: Annotated[
+        bool, typer.Option("--target", help="the target instead of the grid; its forecast has to be sealed")
+    ] = False,
+) -> None:
+    """Train the grid (or the sealed target) of a configuration or a sweep's folder, and stop there."""
+    from testbed.study import Study
+
+    if config.is_dir():
+        study = Study.open(config).executed_with(device, workers)
+    else:
+        study = Study.create(_load(config, overrides, device, workers), out)
+    _train(study, "target" if target else "grid", retry_failed)
+    console.print(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}", markup=False)
+
+
+def predict(folder: FolderPath, as_json: AsJson = False) -> None:
+    """Fit the grid and seal the forecast for the target; a sealed forecast is shown, never rewritten."""
+    from testbed.records import as_json as record_json
+    from testbed.report import words
+    from testbed.study import Study
+
+    study = Study.open(folder)
+    old = study.folder.has_forecast()
+    forecast = study.seal()
+    if as_json:
+        print_json(record_json(forecast))
+        return
+    console.print(
+        f"{'sealed before' if old else 'sealed now'}: {study.folder.forecast_path}  {forecast.digest[:16]}",
+        markup=False,
+    )
+    console.print(words.forecast_sentence(forecast), markup=False)
+    if forecast.after_the_fact:
+        console.print(f"[yellow]{words.AFTER_THE_FACT}[/yellow]")
+
+
+def validate(
+    folder: FolderPath,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if the forecast's interval misses")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold the sealed forecast against the target's runs."""
+    from testbed.records import as_json as record_json
+    from testbed.study import Study
+
+    study = Study.open(folder)
+    verdict = study.judge()
+    if as_json:
+        print_json(record_json(verdict))
+    else:
+        print_verdict(study)
+    if strict and not verdict.hit:
+        raise typer.Exit(1)
+
+
+def report(folder: FolderPath) -> None:
+    """Make the page and its figures from whatever there is so far."""
+    from testbed.study import Study
+
+    console.print(str(Study.open(folder).report()), markup=False, soft_wrap=True)
+
+
+def status(folder: FolderPath, as_json: AsJson = False) -> None:
+    """How each run stands: done, running, paused, failed, to do."""
+    from testbed.store import SweepFolder
+
+    sweep = SweepFolder.open(folder)
+    states = {spec.run_id: sweep.run(spec).state() for spec in sweep.specs}
+    counts = {state: list(states.values()).count(state) for state in ("done", "running", "paused", "failed", "to do")}
+    reasons = {spec.run_id: f.reason for spec in sweep.specs if (f := sweep.run(spec).failure())}
+    if as_json:
+        print_json({"counts": counts, "runs": states, "failures": reasons, "sealed": sweep.has_forecast()})
+        return
+    table = Table("run", "role", "state", "last loss", box=None)
+    for spec in sweep.specs:
+        evals = sweep.run(spec).evals()
+        last = f"{evals[-1].loss:.4f} {evals[-1].phase}" if evals else ""
+        table.add_row(spec.run_id, spec.role, states[spec.run_id], last)
+    console.print(table)
+    console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    for run_id, reason in reasons.items():
+        console.print(f"{run_id} failed: {reason}", markup=False)
+    console.print(f"forecast {'sealed' if sweep.has_forecast() else 'not sealed yet'}")
+
+
+def points(
+    folder: FolderPath,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="a .csv, .parquet or .jsonl file; FOLDER/points.csv if not given")
+    ] = None,
+) -> None:
+    """Write the points table of the finished runs: one row a loss."""
+    from testbed.points import write_table
+    from testbed.store import SweepFolder
+    from testbed.store.table import sweep_points
+
+    table = sweep_points(SweepFolder.open(folder))
+    path = out or folder / "points.csv"
+    write_table(table, path)
+    console.print(f"{len(table)} points of {table['run'].nunique()} runs in {path}", markup=False, soft_wrap=True)
+
+
+def _load(path: Path, overrides: list[str] | None, device: str | None, workers: int | None) -> Config:
+    changes = list(overrides or [])
+    changes += [f'execution.device="{device}"'] if device is not None else []
+    changes += [f"execution.workers={workers}"] if workers is not None else []
+    return load_config(path, changes)
+
+
+def _train(study: Study, role: Role, retry_failed: bool) -> None:
+    from testbed.display import progress
+
+    with progress(study.folder.of_role(role), f"training the {role}", console) as watcher:
+        study.train(role, watcher, retry_failed)
+
+
+COMMANDS = (plan, run, train, predict, validate, report, status, points)

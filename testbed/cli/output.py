@@ -1,0 +1,50 @@
+"""What the commands print: tables, verdicts, JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+if TYPE_CHECKING:
+    from testbed.report.tables import Table
+    from testbed.study import Study
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def print_verdict(study: Study) -> None:
+    """Every prediction beside what the target reached, and the verdict in sentences."""
+    from testbed.report import words
+    from testbed.report.tables import forecast_table
+
+    forecast, verdict = study.folder.forecast(), study.folder.verdict()
+    assert verdict is not None
+    print_table(forecast_table(forecast, verdict))
+    colour = "green" if verdict.hit else "red"
+    console.print(f"[bold {colour}]{'inside' if verdict.hit else 'OUTSIDE'}[/bold {colour}]  ", end="")
+    console.print(words.verdict_sentence(verdict), markup=False)
+    if forecast.after_the_fact:
+        console.print(f"[yellow]{words.AFTER_THE_FACT}[/yellow]")
+    entropy = words.entropy_sentence(forecast, verdict.true_entropy, verdict.entropy_held)
+    if entropy:
+        console.print(entropy, markup=False)
+
+
+def print_table(table: Table) -> None:
+    """A table without lines."""
+    shown = RichTable(*table.titles, box=None, padding=(0, 2, 0, 0))
+    for row in table.rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON."""
+    print(json.dumps(value, indent=2, allow_nan=False))  # noqa: T201
