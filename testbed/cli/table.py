@@ -22,7 +22,7 @@ def fit(
     loss: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column of losses")] = None,
     run: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column that names the run")] = None,
     delta: Annotated[float, typer.Option(help="Huber width on log loss")] = 1e-3,
-    bootstrap: Annotated[int, typer.Option(help="resamples of the runs")] = 400,
+    bootstrap: Annotated[int, typer.Option(help="resamples of the runs")] = 200,
     level: Annotated[float, typer.Option(help="level of the intervals")] = 0.9,
     seed: Annotated[int, typer.Option(help="seed of the resampling")] = 0,
     all_phases: Annotated[bool, typer.Option("--all-phases", help="fit losses that are not annealed too")] = False,

@@ -50,8 +50,8 @@ def judge(forecast: Forecast, points: pd.DataFrame, true_entropy: float | None, 
 def compute_equivalent(forecast: Forecast, observed: float) -> float | None:
     """The factor on the target's compute at which the forecast says `observed`; N and D grow alike, by its root.
 
-    Below 1 the target did as well as the forecast expects of less compute's worth of loss. None where
-    no factor within three decades either way gives it.
+    Above 1 the forecast was too high: by its laws the observed loss would have cost more than was spent.
+    None where no factor within three decades either way gives it.
     """
 
     def excess(log_factor: float) -> float:
