@@ -13,7 +13,7 @@ from testbed.errors import ConfigError, TableError
 from testbed.fit import Rows, fit_law
 from testbed.fit.coordinates import Coordinates
 from testbed.fit.solver import minimise
-from testbed.laws import LAWS, find_law
+from testbed.laws import LAWS, find_law, plain_formula
 
 from .conftest import TRUTH, planted_points
 from .public_tables import fitted_rows, needs_shared, optima
@@ -60,7 +60,12 @@ def test_losses_are_finite_at_the_ends_of_the_range(name):
 @pytest.mark.parametrize("name", LAWS)
 def test_laws_say_where_they_come_from(name):
     assert LAWS[name].source.startswith("arXiv:")
-    assert LAWS[name].formula.startswith("L = ")
+    assert plain_formula(LAWS[name]).startswith("L = E + ")
+
+
+def test_formulas_are_readable_on_a_terminal():
+    assert plain_formula(LAWS["hoffmann"]) == "L = E + A/N^alpha + B/D^beta"
+    assert plain_formula(LAWS["kaplan"]) == "L = E + (A/N^a + B/D)^b"
 
 
 def test_coordinates_and_parameters_are_each_others_reverse():

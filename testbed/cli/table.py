@@ -31,7 +31,7 @@ def fit(
 ) -> None:
     """Fit a law to a table of runs, anyone's."""
     from testbed.fit import fit_law
-    from testbed.laws import find_law
+    from testbed.laws import find_law, plain_formula
     from testbed.points import Columns, annealed_only, fit_columns, map_columns, read_table
 
     if not 0 < level < 1 or delta <= 0 or bootstrap < 20:
@@ -52,7 +52,7 @@ def fit(
         return
     from testbed.report.tables import fit_table
 
-    console.print(f"[bold]{chosen.name}[/bold]  {chosen.formula}  ({chosen.source})", soft_wrap=True)
+    console.print(f"[bold]{chosen.name}[/bold]  {plain_formula(chosen)}  ({chosen.source})", soft_wrap=True)
     console.print("columns: " + ", ".join(f"{part} = {column}" for part, column in mapping.items()), markup=False)
     print_table(fit_table(fitted, level))
     console.print(
@@ -66,11 +66,11 @@ def fit(
 
 def laws() -> None:
     """List the library of laws with their formulas and sources."""
-    from testbed.laws import LAWS
+    from testbed.laws import LAWS, plain_formula
 
     table = Table("law", "formula", "source", box=None)
     for law in LAWS.values():
-        table.add_row(law.name, law.formula, law.source)
+        table.add_row(law.name, plain_formula(law), law.source)
     console.print(table)
 
 

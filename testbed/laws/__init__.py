@@ -11,7 +11,7 @@ import importlib
 from testbed.errors import ConfigError
 from testbed.laws.hoffmann import Hoffmann
 from testbed.laws.kaplan import Kaplan
-from testbed.laws.law import Columns, Law, Parameter, Theta
+from testbed.laws.law import Columns, Law, Parameter, Theta, plain_formula
 
 _LIBRARY: tuple[Law, ...] = (Hoffmann(), Kaplan())
 LAWS = {law.name: law for law in _LIBRARY}
@@ -31,4 +31,4 @@ def find_law(name: str) -> Law:
     raise ConfigError(f'unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
 
 
-__all__ = ["LAWS", "Columns", "Law", "Parameter", "Theta", "find_law"]
+__all__ = ["LAWS", "Columns", "Law", "Parameter", "Theta", "find_law", "plain_formula"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -71,3 +72,10 @@ class Law(Protocol):
         Written with analytic numpy functions only, since it may be called with complex parameters.
         """
         ...
+
+
+def plain_formula(law: Law) -> str:
+    r"""The law's formula as a line of text: \frac{A}{N^{a}} becomes A/N^a."""
+    group = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+    text = re.sub(rf"\\frac{group}{group}", r"\1/\2", law.formula)
+    return re.sub(r"\\left|\\right|[\\{}]", "", text)
