@@ -53,11 +53,10 @@ def _with_seeds(path: Path, repeat: int) -> testbed.Config:
     """The study with as many seeds as it has, all of them other ones; repeat 0 is the study itself."""
     config = testbed.load_config(path)
     assert config.target is not None, f"{path} has no target to forecast"
-    changes = {
-        "grid.init_seeds": [seed + 10 * repeat for seed in config.grid.init_seeds],
-        "grid.data_seeds": [seed + 10 * repeat for seed in config.grid.data_seeds],
-        "target.init_seeds": [seed + 10 * repeat for seed in config.target.init_seeds],
-    }
+    seeds = {"grid.init_seeds": config.grid.init_seeds, "target.init_seeds": config.target.init_seeds}
+    if config.grid.data_seeds != "own":
+        seeds["grid.data_seeds"] = config.grid.data_seeds
+    changes = {key: [seed + 10 * repeat for seed in values] for key, values in seeds.items()}
     return testbed.load_config(path, [f"{key}={value}" for key, value in changes.items()])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 from testbed.config import Config, Train
 from testbed.errors import ConfigError
@@ -50,14 +51,15 @@ def plan(config: Config, facts: DataFacts) -> Plan:
     batch = _batch_tokens(config.train, facts.seq_len, min(map(min, horizons.values())))
     grid = tuple(
         _spec("grid", config, facts, rungs[width], horizons[width], batch, init, data)
-        for width, data, init in product(config.grid.widths, config.grid.data_seeds, config.grid.init_seeds)
+        for width in config.grid.widths
+        for init, data in _seeds(width, config.grid.init_seeds, config.grid.data_seeds)
     )
     target: tuple[RunSpec, ...] = ()
     if config.target is not None:
-        seeds = product(config.target.data_seeds or config.grid.data_seeds, config.target.init_seeds)
-        rung = rungs[config.target.width]
+        width, data_seeds = config.target.width, config.target.data_seeds or config.grid.data_seeds
         target = tuple(
-            _spec("target", config, facts, rung, (config.target.tokens,), batch, init, data) for data, init in seeds
+            _spec("target", config, facts, rungs[width], (config.target.tokens,), batch, init, data)
+            for init, data in _seeds(width, config.target.init_seeds, data_seeds)
         )
         _check_target(grid, target[0])
     for spec in grid + target:
@@ -72,6 +74,20 @@ def learning_rates(train: Train, width: int) -> tuple[float, float]:
     rung; the head is not rescaled.
     """
     return train.lr, train.lr * train.base_width / width
+
+
+def _seeds(
+    width: int, init_seeds: tuple[int, ...], data_seeds: tuple[int, ...] | Literal["own"]
+) -> list[tuple[int, int]]:
+    """Init and data seed of each run of one width.
+
+    What the order of the data does to the losses at one D is the same on every rung, so runs that
+    share an order share an error that no seed shows and that the law carries on to the target; with
+    orders of their own it averages out, and resampling the runs sees it.
+    """
+    if data_seeds == "own":
+        return [(init, (init * 65536 + width) % 2**32) for init in init_seeds]
+    return [(init, data) for data, init in product(data_seeds, init_seeds)]
 
 
 def _horizon_tokens(config: Config, counts: Counts) -> tuple[int, ...]:

@@ -26,6 +26,14 @@ def test_a_grid_is_widths_by_horizons_by_seeds(planned):
     assert [(s.init_seed, s.data_seed) for s in made.target] == [(7, 3), (8, 3), (7, 4), (8, 4)]
 
 
+def test_every_run_has_an_order_of_its_own_unless_seeds_are_given(planned):
+    runs = planned().runs
+    assert len({s.data_seed for s in runs}) == len(runs)
+    assert len({s.data_seed for s in planned("grid.data_seeds=[3]").runs}) == 1
+    mixed = planned("grid.data_seeds=[3]", 'target.data_seeds="own"')
+    assert {s.data_seed for s in mixed.grid} == {3} and 3 not in {s.data_seed for s in mixed.target}
+
+
 def test_a_plan_is_a_function_of_its_configuration(planned):
     assert planned() == planned()
     ids = [s.run_id for s in planned().runs]

@@ -32,6 +32,7 @@ BatchTokens = Annotated[int | Literal["auto"], BeforeValidator(lambda v: v if v 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Counts = Annotated[tuple[Count, ...], *_Many]
 Seeds = Annotated[tuple[Seed, ...], *_Many]
+DataSeeds = Literal["own"] | Seeds
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], *_Many]
 Names = Annotated[tuple[str, ...], *_Many]
 
@@ -159,7 +160,10 @@ class Grid(_Table):
     tokens: Counts | None = Field(None, description="horizons, the same for each width (an N x D grid)")
     flops: Counts | None = Field(None, description="instead of tokens: training FLOPs of each slice (an IsoFLOP grid)")
     init_seeds: Seeds = Field((0,), description="seeds of the weights")
-    data_seeds: Seeds = Field((0,), description="seeds of the data order")
+    data_seeds: DataSeeds = Field(
+        "own",
+        description='"own" (every run has an order of its own) or a list of seeds, each taken with each init seed',
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -174,7 +178,7 @@ class Target(_Table):
     width: int = Field(ge=1, le=65536, description="rung of the target")
     tokens: Count = Field(description="horizon of the target")
     init_seeds: Seeds = Field((1000,), description="seeds of the weights")
-    data_seeds: Seeds | None = Field(None, description="seeds of the data order; the grid's where not given")
+    data_seeds: DataSeeds | None = Field(None, description="as in the grid, whose it is where not given")
 
 
 class Forecast(_Table):
