@@ -156,6 +156,11 @@ def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
     return kept
 
 
+def without_target(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are not a held-out target's, where the table has roles."""
+    return table[table["role"] != "target"] if "role" in table.columns else table
+
+
 def points_digest(points: pd.DataFrame) -> str:
     """SHA-256 of n, tokens, loss and run of the fitted points, order not counting."""
     rows = sorted(f"{p.run},{p.n!r},{p.tokens!r},{p.loss!r}" for p in points.itertuples())

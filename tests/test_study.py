@@ -220,7 +220,9 @@ def test_reading_commands_print_json(finished):
     assert json.loads(command("validate", path, "--json").stdout)["error"] == finished.folder.verdict().error
     fitted = json.loads(command("fit", path, "--law", "kaplan", "--json").stdout)
     assert fitted["law"] == "kaplan"
-    assert fitted["n_points"] == 3 * 3 * 2 + 2
+    assert fitted["n_points"] == 3 * 3 * 2
+    whole = json.loads(command("fit", path, "--law", "kaplan", "--with-target", "--json").stdout)
+    assert whole["n_points"] == 3 * 3 * 2 + 2
     assert "8 done" in command("status", path).stdout
 
 

@@ -25,6 +25,7 @@ def fit(
     bootstrap: Annotated[int, typer.Option(help="resamples of the runs")] = 200,
     level: Annotated[float, typer.Option(help="level of the intervals")] = 0.9,
     seed: Annotated[int, typer.Option(help="seed of the resampling")] = 0,
+    with_target: Annotated[bool, typer.Option("--with-target", help="fit the losses of a study's target too")] = False,
     all_phases: Annotated[bool, typer.Option("--all-phases", help="fit losses that are not annealed too")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="write the fit as JSON")] = None,
     as_json: AsJson = False,
@@ -32,7 +33,7 @@ def fit(
     """Fit a law to a table of runs, anyone's."""
     from testbed.fit import fit_law
     from testbed.laws import find_law, plain_formula
-    from testbed.points import Columns, annealed_only, fit_columns, map_columns, read_table
+    from testbed.points import Columns, annealed_only, fit_columns, map_columns, read_table, without_target
 
     if not 0 < level < 1 or delta <= 0 or bootstrap < 20:
         raise TestbedError("accepted: --level between 0 and 1, --delta above 0, --bootstrap at least 20")
@@ -40,7 +41,8 @@ def fit(
     path = table / "points.csv" if table.is_dir() else table
     raw = read_table(path)
     mapping = map_columns(raw, Columns(n, d, loss, run), str(path))
-    kept = raw if all_phases else annealed_only(raw, str(path))
+    kept = raw if with_target else without_target(raw)
+    kept = kept if all_phases else annealed_only(kept, str(path))
     fitted = fit_law(chosen, fit_columns(kept, mapping, str(path)), delta, n_boot=bootstrap, seed=seed)
     result = fitted.to_dict(level) | {"columns": mapping}
     if out is not None:
