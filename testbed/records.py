@@ -229,7 +229,7 @@ class Forecast(Record):
     """A forecast, sealed by its digest: everything that the verdict will be held against.
 
     Losses in nats/token; `sd_*` are relative standard deviations, the parts of the interval:
-    resampling of trunks, seed noise of the target's mean, half the disagreement of the laws.
+    resampling of trunks, seed noise of the target's mean, disagreement of the laws.
     """
 
     study: str

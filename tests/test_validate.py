@@ -31,7 +31,7 @@ def test_the_forecast_is_the_geometric_mean_of_its_laws():
     logs = [math.log(law.predicted) for law in forecast.laws]
     assert math.log(forecast.predicted) == pytest.approx(np.mean(logs))
     assert forecast.rule == "geometric mean of hoffmann and kaplan"
-    assert forecast.sd_laws == pytest.approx(abs(logs[0] - logs[1]) / 2)
+    assert forecast.sd_laws == pytest.approx(abs(logs[0] - logs[1]) / math.sqrt(12))
 
 
 def test_the_interval_is_made_of_its_three_parts():

@@ -79,7 +79,7 @@ def parts_table(forecast: Forecast) -> Table:
         (
             ("refitting to resampled trunks", f"{100 * forecast.sd_trunks:.2f} %"),
             ("seed noise of the target's mean", f"{100 * forecast.sd_seeds:.2f} %"),
-            ("half the disagreement of the laws", f"{100 * forecast.sd_laws:.2f} %"),
+            ("disagreement of the laws", f"{100 * forecast.sd_laws:.2f} %"),
         ),
     )
 

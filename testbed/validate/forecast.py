@@ -1,8 +1,8 @@
 """Making the forecast that is sealed: the named laws, their combination, and an interval that is honest.
 
 The interval has three parts, each a relative standard deviation: the laws refitted to resampled trunks
-(inflated for the finite number of seeds), the seed noise of the target's mean, and half the laws'
-disagreement, which no resampling of the grid can show.
+(inflated for the finite number of seeds), the seed noise of the target's mean, and the laws' disagreement,
+which no resampling of the grid can show: the truth may lie anywhere between them, evenly likely.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def make_forecast(
     samples = np.mean([np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws], axis=0)
     sd_trunks = _spread(samples)
     sd_seeds = _seed_sd(rows.seed_sd(), len(target.runs), circumstances.study)
-    sd_laws = float(centres.max() - centres.min()) / 2
+    sd_laws = float(centres.max() - centres.min()) / math.sqrt(12)  # uniform between the outermost
     middle = float(centres.mean())
     half = NormalDist().inv_cdf((1 + settings.level) / 2) * math.sqrt(sd_trunks**2 + sd_seeds**2 + sd_laws**2)
     cells = grid.groupby([settings.n, "tokens"], as_index=False)[["flops", "loss"]].mean()
