@@ -124,7 +124,7 @@ class Lines:
         share = sum(self._shares[r] * w for r, w in self._weights.items()) / sum(self._weights.values())
         left = f", about {show_seconds(passed / share - passed)} left" if 0.02 < share < 1 else ""
         line = f"  {self._ended}/{self._count} runs, {100 * share:.0f} %, {show_seconds(passed)}{left}  {what}"
-        self._console.print(line.rstrip(), highlight=False)
+        self._console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
 
 def _weight(spec: RunSpec) -> float:
