@@ -9,9 +9,9 @@ import typer
 from rich.table import Table
 
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
-from testbed.config import Config, load_config
 
 if TYPE_CHECKING:
+    from testbed.config import Config
     from testbed.records import Role
     from testbed.study import Study
 
@@ -192,6 +192,8 @@ def points(
 
 
 def _load(path: Path, overrides: list[str] | None, device: str | None, workers: int | None) -> Config:
+    from testbed.config import load_config
+
     changes = list(overrides or [])
     changes += [f'execution.device="{device}"'] if device is not None else []
     changes += [f"execution.workers={workers}"] if workers is not None else []

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from testbed.fit import Fit
-from testbed.records import Forecast, Provenance, RunSpec, Verdict
 from testbed.units import show_count
+
+if TYPE_CHECKING:
+    from testbed.fit import Fit
+    from testbed.records import Forecast, Provenance, RunSpec, Verdict
 
 
 @dataclass(frozen=True)
