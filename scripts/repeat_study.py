@@ -52,7 +52,8 @@ def _parse() -> argparse.Namespace:
 def _with_seeds(path: Path, repeat: int) -> testbed.Config:
     """The study with as many seeds as it has, all of them other ones; repeat 0 is the study itself."""
     config = testbed.load_config(path)
-    assert config.target is not None, f"{path} has no target to forecast"
+    if config.target is None:
+        raise SystemExit(f"{path}: no [target] to forecast; add its width and tokens")
     seeds = {"grid.init_seeds": config.grid.init_seeds, "target.init_seeds": config.target.init_seeds}
     if config.grid.data_seeds != "own":
         seeds["grid.data_seeds"] = config.grid.data_seeds

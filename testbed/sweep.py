@@ -86,7 +86,7 @@ def _seeds(
     orders of their own it averages out, and resampling the runs sees it.
     """
     if data_seeds == "own":
-        return [(init, (init * 65536 + width) % 2**32) for init in init_seeds]
+        return [(init, init * 65536 + width) for init in init_seeds]
     return [(init, data) for data, init in product(data_seeds, init_seeds)]
 
 

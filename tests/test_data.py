@@ -106,6 +106,7 @@ def test_an_epoch_shows_every_window_once_and_the_next_another_order(text_folder
     second = [row.tobytes() for row in source.rows(0, n, n)]
     assert sorted(first) == sorted(second)
     assert first != second
+    assert first != [row.tobytes() for row in source.rows(2**32, 0, n)] != second
     assert [row.tobytes() for row in source.rows(0, n - 3, 6)] == first[-3:] + second[:3]
 
 

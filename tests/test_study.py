@@ -79,8 +79,8 @@ def test_a_forecast_made_after_the_fact_says_so(finished, tmp_path):
     assert study.judge().after_the_fact
     page = study.report().read_text()
     assert "made after its target had been trained" in page
-    end = command("predict", copy)
-    assert "made after its target had been trained" in " ".join(end.stdout.split())
+    for verb in ("predict", "validate"):
+        assert "made after its target had been trained" in " ".join(command(verb, copy).stdout.split())
 
 
 def test_a_tampered_forecast_is_not_judged(finished, tmp_path):

@@ -29,6 +29,8 @@ def test_a_grid_is_widths_by_horizons_by_seeds(planned):
 def test_every_run_has_an_order_of_its_own_unless_seeds_are_given(planned):
     runs = planned().runs
     assert len({s.data_seed for s in runs}) == len(runs)
+    far = planned(f"grid.init_seeds=[0, 65536, {2**32 - 1}]").grid
+    assert len({s.data_seed for s in far}) == len(far)
     assert len({s.data_seed for s in planned("grid.data_seeds=[3]").runs}) == 1
     mixed = planned("grid.data_seeds=[3]", 'target.data_seeds="own"')
     assert {s.data_seed for s in mixed.grid} == {3} and 3 not in {s.data_seed for s in mixed.target}

@@ -99,7 +99,11 @@ def test_a_forecast_after_the_fact_says_so_everywhere():
     verdict = judge(forecast, points, None, LATER)
     assert forecast.after_the_fact
     assert verdict.after_the_fact
-    assert "after its target had been trained" in words.AFTER_THE_FACT
+    for sentence in (words.forecast_sentence(forecast), words.verdict_sentence(verdict)):
+        assert sentence.endswith("made after its target had been trained: it is no test of the law.")
+    before = planted_forecast(points)
+    for sentence in (words.forecast_sentence(before), words.verdict_sentence(judge(before, points, None, LATER))):
+        assert "after its target" not in sentence
 
 
 def test_the_verdict_by_hand():

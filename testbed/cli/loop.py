@@ -121,8 +121,6 @@ def predict(folder: FolderPath, as_json: AsJson = False) -> None:
         markup=False,
     )
     console.print(words.forecast_sentence(forecast), markup=False)
-    if forecast.after_the_fact:
-        console.print(f"[yellow]{words.AFTER_THE_FACT}[/yellow]")
 
 
 def validate(

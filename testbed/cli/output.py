@@ -30,8 +30,6 @@ def print_verdict(study: Study) -> None:
     colour = "green" if verdict.hit else "red"
     console.print(f"[bold {colour}]{'inside' if verdict.hit else 'OUTSIDE'}[/bold {colour}]  ", end="")
     console.print(words.verdict_sentence(verdict), markup=False)
-    if forecast.after_the_fact:
-        console.print(f"[yellow]{words.AFTER_THE_FACT}[/yellow]")
     entropy = words.entropy_sentence(forecast, verdict.true_entropy, verdict.entropy_held)
     if entropy:
         console.print(entropy, markup=False)

@@ -53,7 +53,7 @@ class TextSource:
         chosen = np.empty(count, np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            chosen[here] = shuffled(positions[here], self._n_windows, (int(epoch) << 32) + data_seed)
+            chosen[here] = shuffled(positions[here], self._n_windows, (int(epoch) << 64) + data_seed)
         windows: NDArray[np.integer] = self._corpus.train[
             chosen[:, None] * self._seq_len + np.arange(self._seq_len + 1)
         ]

@@ -111,8 +111,6 @@ def _headline(forecast: Forecast | None, verdict: Verdict | None) -> list[str]:
     if forecast is None:
         return []
     sentences = [f"Sealed {forecast.sealed_at}. {words.forecast_sentence(forecast)}"]
-    if forecast.after_the_fact:
-        sentences.append(words.AFTER_THE_FACT)
     sentences.append(words.verdict_sentence(verdict) if verdict else "The target has not been judged yet.")
     return sentences
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from testbed.records import Forecast, Verdict
 from testbed.units import show_count
 
-AFTER_THE_FACT = "This forecast was made after its target had been trained: it is no test of the law."
+_AFTER_THE_FACT = " This forecast was made after its target had been trained: it is no test of the law."
 
 
 def forecast_sentence(forecast: Forecast) -> str:
@@ -18,6 +18,8 @@ def forecast_sentence(forecast: Forecast) -> str:
         f"{show_count(target.n_params_non_embedding)} parameters on {show_count(target.tokens)} tokens, "
         f"{forecast.compute_ratio:.1f} times the compute of the largest of them, will reach {forecast.predicted:.4f} nats/token "
         f"({100 * interval.level:.0f} % interval {interval.low:.4f} to {interval.high:.4f}, ±{half:.1f} %)."
+        + _AFTER_THE_FACT
+        * forecast.after_the_fact
     )
 
 
@@ -28,6 +30,8 @@ def verdict_sentence(verdict: Verdict) -> str:
     return (
         f"It reached {verdict.observed:.4f} (mean of {seeds} seed{'s' * (seeds > 1)}): the forecast is "
         f"{100 * verdict.error:+.2f} % off, {where} its interval, z = {verdict.z:+.2f}. {equivalent_sentence(verdict)}"
+        + _AFTER_THE_FACT
+        * verdict.after_the_fact
     )
 
 
