@@ -9,11 +9,19 @@ from __future__ import annotations
 import importlib
 
 from testbed.errors import ConfigError
-from testbed.laws.hoffmann import Hoffmann
-from testbed.laws.kaplan import Kaplan
-from testbed.laws.law import Columns, Law, Parameter, Theta, plain_formula
+from testbed.laws.hoffmann import Hoffmann, HoffmannTied
+from testbed.laws.kaplan import Kaplan, KaplanC, KaplanConstant, KaplanD, KaplanN
+from testbed.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, plain_formula
 
-_LIBRARY: tuple[Law, ...] = (Hoffmann(), Kaplan())
+_LIBRARY: tuple[Law, ...] = (
+    Hoffmann(),
+    HoffmannTied(),
+    Kaplan(),
+    KaplanConstant(),
+    KaplanN(),
+    KaplanD(),
+    KaplanC(),
+)
 LAWS = {law.name: law for law in _LIBRARY}
 
 
@@ -31,4 +39,4 @@ def find_law(name: str) -> Law:
     raise ConfigError(f'unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
 
 
-__all__ = ["LAWS", "Columns", "Law", "Parameter", "Theta", "find_law", "plain_formula"]
+__all__ = ["LAWS", "AdditiveLaw", "Columns", "Law", "Parameter", "Theta", "find_law", "plain_formula"]

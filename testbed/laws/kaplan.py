@@ -1,4 +1,4 @@
-"""L(N, D) = E + (A N^-a + B / D)^b."""
+"""The laws of Kaplan et al., arXiv:2001.08361: power laws of one quantity, and the coupled L(N, D)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,64 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.laws.law import Columns, Parameter, Theta
+from testbed.laws.law import AdditiveLaw, Columns, Law, Theta, amplitude, constant, exponent
 
 
-class Kaplan:
-    """The interacting form of Kaplan et al., arXiv:2001.08361, equation 1.5, with an irreducible loss E.
+class KaplanN(AdditiveLaw):
+    """L(N) of models trained to convergence, arXiv:2001.08361, equation 1.1; A = N_c^alpha_N. N without embeddings."""
+
+    name = "kaplan_n"
+    parameters = (amplitude("A", {"n": "alpha"}), exponent("alpha"))
+    columns = ("n",)
+    formula = r"L = \frac{A}{N^{\alpha}}"
+    source = "arXiv:2001.08361, eq. 1.1"
+
+
+class KaplanD(AdditiveLaw):
+    """L(D) of large models stopped early, arXiv:2001.08361, equation 1.2; B = D_c^alpha_D."""
+
+    name = "kaplan_d"
+    parameters = (amplitude("B", {"tokens": "beta"}), exponent("beta"))
+    columns = ("tokens",)
+    formula = r"L = \frac{B}{D^{\beta}}"
+    source = "arXiv:2001.08361, eq. 1.2"
+
+
+class KaplanC(AdditiveLaw):
+    """L(C) along the compute frontier, arXiv:2001.08361, equation 1.3; A = C_c^alpha_C, C in FLOPs."""
+
+    name = "kaplan_c"
+    parameters = (amplitude("A", {"flops": "alpha"}), exponent("alpha"))
+    columns = ("flops",)
+    formula = r"L = \frac{A}{C^{\alpha}}"
+    source = "arXiv:2001.08361, eq. 1.3"
+
+
+class Kaplan(Law):
+    """The coupled form L(N, D), arXiv:2001.08361, equation 1.5, which has no irreducible loss.
 
     In the paper's letters A = N_c^a, B = D_c, a = alpha_N / alpha_D, b = alpha_D: the exponent of N
-    alone is a b, that of D alone is b. N parameters, D tokens, E in nats/token.
+    alone is a b, that of D alone is b. N parameters without embeddings, D tokens.
     """
 
     name = "kaplan"
     parameters = (
-        Parameter("A", "amplitude", (0.05, 0.6), "n", "a", power="b"),
-        Parameter("B", "amplitude", (0.05, 0.6), "tokens", 1.0, power="b"),
-        Parameter("E", "constant", (0.1, 0.95)),
-        Parameter("a", "exponent", (0.3, 2.0)),
-        Parameter("b", "exponent", (0.1, 0.8)),
+        amplitude("A", {"n": "a"}, power="b"),
+        amplitude("B", {"tokens": 1.0}, power="b"),
+        exponent("a", (0.3, 2.0)),
+        exponent("b", (0.05, 0.8)),
     )
     columns = ("n", "tokens")
-    formula = r"L = E + \left(\frac{A}{N^{a}} + \frac{B}{D}\right)^{b}"
-    source = "arXiv:2001.08361, eq. 1.5, plus E"
+    formula = r"L = \left(\frac{A}{N^{a}} + \frac{B}{D}\right)^{b}"
+    source = "arXiv:2001.08361, eq. 1.5"
 
-    def loss(self, theta: Theta, columns: Columns) -> NDArray[Any]:
+    def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
         """Loss [B, n] in nats/token."""
-        size = theta["A"] * columns["n"] ** -theta["a"]
-        return theta["E"] + (size + theta["B"] / columns["tokens"]) ** theta["b"]
+        inside = theta["A"] * columns["n"] ** -theta["a"] + theta["B"] / columns["tokens"]
+        return np.asarray(inside ** theta["b"])
 
     def gradient(self, theta: Theta, columns: Columns) -> dict[str, NDArray[Any]]:
-        """Derivatives of `loss` by each parameter, each [B, n]."""
+        """Derivatives of `value` by each parameter, each [B, n]."""
         size = columns["n"] ** -theta["a"]
         inside = theta["A"] * size + theta["B"] / columns["tokens"]
         reducible = inside ** theta["b"]
@@ -43,7 +72,24 @@ class Kaplan:
         return {
             "A": outer * size,
             "B": outer / columns["tokens"],
-            "E": np.ones_like(size),
             "a": -outer * theta["A"] * size * np.log(columns["n"]),
             "b": reducible * np.log(inside),
         }
+
+
+class KaplanConstant(Kaplan):
+    """The coupled form with an irreducible loss E in nats/token, which the paper leaves out."""
+
+    name = "kaplan_constant"
+    parameters = (*Kaplan.parameters[:2], constant("E"), *Kaplan.parameters[2:])
+    formula = r"L = E + \left(\frac{A}{N^{a}} + \frac{B}{D}\right)^{b}"
+    source = "arXiv:2001.08361, eq. 1.5, plus E"
+
+    def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
+        """Loss [B, n] in nats/token."""
+        return np.asarray(theta["E"] + super().value(theta, columns))
+
+    def gradient(self, theta: Theta, columns: Columns) -> dict[str, NDArray[Any]]:
+        """Derivatives of `value` by each parameter, each [B, n]."""
+        slopes = super().gradient(theta, columns)
+        return slopes | {"E": np.ones_like(slopes["A"])}

@@ -3,75 +3,124 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.float64]]
 Theta = Mapping[str, NDArray[Any]]
+Role = Literal["amplitude", "constant", "exponent", "scale", "fraction", "real"]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter and where a search for it starts.
+    """One parameter: its domain, and where a search for it starts. Made by the functions below.
 
-    `role` says how it enters and so its domain: an "exponent" is above 0 and searched within `start`;
-    an "amplitude" is above 0, searched as a share (within `start`) of the typical loss that its term
-    has at the centre of the data; a "constant" is at least 0, searched as a share of the smallest
-    loss. The term of an amplitude falls as `column` to the power of minus `exponent`, which is a
-    parameter's name or a number, and enters the loss to the power of `power`, likewise; the solver
-    centres it so that amplitude and exponent do not trade off.
+    `linear` says that the predicted value is linear in it while the others are held: such parameters
+    need no start, since the search finds them in closed form.
     """
 
     name: str
-    role: Literal["exponent", "amplitude", "constant"]
+    role: Role
     start: tuple[float, float]
-    column: str | None = None
-    exponent: str | float | None = None
+    linear: bool = False
+    falls: Mapping[str, str | float] = field(default_factory=dict)
     power: str | float = 1.0
+    column: str | None = None
 
 
-class Law(Protocol):
+def amplitude(
+    name: str,
+    falls: Mapping[str, str | float] | None = None,
+    *,
+    power: str | float = 1.0,
+    start: tuple[float, float] = (0.05, 0.6),
+    linear: bool | None = None,
+) -> Parameter:
+    """A factor above 0 of a term: A in A / N^alpha is amplitude("A", {"n": "alpha"}).
+
+    `falls` maps each column to the exponent (a parameter's name or a number) with which the term falls
+    along it, and `power` is the power to which the term enters: the solver moves the term's value at
+    the centre of the data, so that amplitude and exponents do not trade off. `start` is that value as
+    a share of the typical response. Linear unless it has a power or says otherwise.
+    """
+    return Parameter(name, "amplitude", start, power == 1.0 if linear is None else linear, dict(falls or {}), power)
+
+
+def constant(name: str, *, start: tuple[float, float] = (0.1, 0.95), linear: bool = True) -> Parameter:
+    """A term of at least 0 that no column moves, such as E; `start` as a share of the smallest response."""
+    return Parameter(name, "constant", start, linear)
+
+
+def exponent(name: str, start: tuple[float, float] = (0.05, 1.7)) -> Parameter:
+    """A power between 0.001 and 6."""
+    return Parameter(name, "exponent", start)
+
+
+def scale(name: str, start: tuple[float, float], *, column: str | None = None, linear: bool = False) -> Parameter:
+    """Any number above 0, such as R_D* or a critical batch; `start` in units of the column's middle where one is named."""
+    return Parameter(name, "scale", start, linear, column=column)
+
+
+def fraction(name: str, start: tuple[float, float] = (0.05, 0.95)) -> Parameter:
+    """A number between 0 and 1, such as an accuracy's ceiling."""
+    return Parameter(name, "fraction", start)
+
+
+def real(name: str, start: tuple[float, float] = (-1.0, 1.0), *, linear: bool = False) -> Parameter:
+    """Any number, of either sign."""
+    return Parameter(name, "real", start, linear)
+
+
+class Law(ABC):
     """A scaling law. Adding one means one file with a class like this, and its line in LAWS.
 
-    A law that is fitted often may also have `gradient(theta, columns)`: the derivatives of `loss` by
-    each parameter, each [B, n]. Without it the solver differentiates `loss` by complex steps.
+    Where speed needs it a law may have `gradient(theta, columns)`: the derivatives of `value` by each
+    parameter, each [B, n]. Without it the solver differentiates `value` by complex steps.
     """
 
-    @property
-    def name(self) -> str:
-        """What a configuration and the command line call it."""
-        ...
+    name: ClassVar[str]  # what a configuration and the command line call it
+    parameters: ClassVar[tuple[Parameter, ...]]  # in the paper's letters
+    columns: ClassVar[tuple[str, ...]]  # those of a table that it needs
+    formula: ClassVar[str]  # in LaTeX
+    source: ClassVar[str]  # paper and equation
+    response: ClassVar[str] = "loss"  # the column that it predicts
+    space: ClassVar[Literal["log", "linear"]] = "log"  # where residuals are taken; log needs a response above 0
+    positive: ClassVar[bool] = True  # whether the columns must be above 0 (else only finite)
 
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """Its parameters, in the paper's letters."""
-        ...
+    @abstractmethod
+    def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
+        """The response [B, n]; `theta` holds each parameter as [B, 1], `columns` what `prepare` gave, [n].
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of a table that it needs."""
-        ...
-
-    @property
-    def formula(self) -> str:
-        """The formula in LaTeX."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Paper and equation."""
-        ...
-
-    def loss(self, theta: Theta, columns: Columns) -> NDArray[Any]:
-        """Loss in nats/token [B, n]; `theta` holds each parameter as [B, 1], `columns` arrays [n].
-
-        Written with analytic numpy functions only, since it may be called with complex parameters.
+        Written with analytic numpy functions only, since it may be called with complex parameters:
+        no abs, minimum, maximum or comparison but on real parts.
         """
-        ...
+
+    def prepare(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """What `value` is given for the table's columns [n]: here themselves. Done once a table.
+
+        A law of whole curves derives from step, lr and run what it needs, of first axis n.
+        """
+        return {name: np.asarray(columns[name], np.float64) for name in self.columns}
+
+
+class AdditiveLaw(Law):
+    """A law that is a sum of its amplitudes' terms A / x^alpha and its constants; the solver has a closed form for it."""
+
+    def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
+        """The sum of the terms [B, n]."""
+        total: Any = 0.0
+        for p in self.parameters:
+            if p.role in ("amplitude", "constant"):
+                term = theta[p.name]
+                for column, power in p.falls.items():
+                    term = term * columns[column] ** -(theta[power] if isinstance(power, str) else power)
+                total = total + term
+        return np.asarray(total + np.zeros_like(next(iter(columns.values()))))
 
 
 def plain_formula(law: Law) -> str:

@@ -1,0 +1,8 @@
+"""The planted truths of all families of laws."""
+
+from __future__ import annotations
+
+from . import kaplan
+from .design import Planted
+
+PLANTED: dict[str, Planted] = kaplan.PLANTED
