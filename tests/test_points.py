@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from testbed.errors import TableError
-from testbed.points import Columns, annealed_only, fit_columns, map_columns, points_digest, read_table, write_table
+from testbed.points import annealed_only, fit_columns, map_columns, points_digest, read_table, write_table
 
 from .conftest import planted_points
 
@@ -35,7 +35,7 @@ def test_tables_come_back_to_the_bit(tmp_path, suffix):
     ],
 )
 def test_usual_names_are_mapped(names, expected):
-    assert map_columns(pd.DataFrame(columns=list(names)), Columns(), "t") == expected
+    assert map_columns(pd.DataFrame(columns=list(names)), ("n", "tokens", "loss"), {}, "t") == expected
 
 
 def test_a_column_that_is_not_there_is_told_with_those_that_are():
@@ -44,21 +44,24 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are():
         TableError,
         match=r"t\.csv: no column for loss \(looked for loss, val_loss.*the table has N, D, accuracy; name one with --loss",
     ):
-        map_columns(table, Columns(), "t.csv")
+        map_columns(table, ("n", "tokens", "loss"), {}, "t.csv")
     with pytest.raises(TableError, match=r"no column for n \(looked for size\)"):
-        map_columns(table, Columns(n="size"), "t.csv")
+        map_columns(table, ("n", "tokens", "loss"), {"n": "size"}, "t.csv")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0, "n/a", None])
 def test_losses_that_are_none_are_told_with_their_row(value):
     table = pd.DataFrame({"N": [1.0, 2.0], "D": [1.0, 2.0], "loss": pd.Series([2.0, value], dtype=object)})
     with pytest.raises(TableError, match=r"t, row 2: loss is .*; accepted: a finite number above 0 \(1 such row\)"):
-        fit_columns(table, map_columns(table, Columns(), "t"), "t")
+        fit_columns(table, map_columns(table, ("n", "tokens", "loss"), {}, "t"), "t")
 
 
 def test_integers_beyond_64_bits_are_numbers():
     table = pd.DataFrame({"N": pd.Series([2**70, 10], dtype=object), "D": [1.0, 2.0], "loss": [2.0, 3.0]})
-    assert fit_columns(table, map_columns(table, Columns(), "t"), "t")["n"].tolist() == [2.0**70, 10.0]
+    assert fit_columns(table, map_columns(table, ("n", "tokens", "loss"), {}, "t"), "t")["n"].tolist() == [
+        2.0**70,
+        10.0,
+    ]
 
 
 def test_only_annealed_rows_are_kept_and_their_absence_is_told():

@@ -33,14 +33,14 @@ def fit(
     """Fit a law to a table of runs, anyone's."""
     from testbed.fit import fit_law
     from testbed.laws import find_law, plain_formula
-    from testbed.points import Columns, annealed_only, fit_columns, map_columns, read_table, without_target
+    from testbed.points import annealed_only, fit_columns, map_columns, read_table, without_target
 
     if not 0 < level < 1 or delta <= 0 or bootstrap < 20:
         raise TestbedError("accepted: --level between 0 and 1, --delta above 0, --bootstrap at least 20")
     chosen = find_law(law)
     path = table / "points.csv" if table.is_dir() else table
     raw = read_table(path)
-    mapping = map_columns(raw, Columns(n, d, loss, run), str(path))
+    mapping = map_columns(raw, ("n", "tokens", "loss"), {"n": n, "tokens": d, "loss": loss, "run": run}, str(path))
     kept = raw if with_target else without_target(raw)
     kept = kept if all_phases else annealed_only(kept, str(path))
     fitted = fit_law(chosen, fit_columns(kept, mapping, str(path)), delta, n_boot=bootstrap, seed=seed)

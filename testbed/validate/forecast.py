@@ -19,7 +19,7 @@ from testbed.config import Forecast as Settings
 from testbed.errors import ConfigError, TableError
 from testbed.fit import Fit, fit_law
 from testbed.laws import find_law
-from testbed.points import Columns, annealed_only, fit_columns, map_columns, points_digest
+from testbed.points import annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, TargetFacts
 from testbed.validate.baselines import baselines
 from testbed.validate.entropy import entropy
@@ -118,7 +118,8 @@ def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _clean(grid: pd.DataFrame, settings: Settings, where: str) -> pd.DataFrame:
-    return fit_columns(grid, map_columns(grid, Columns(n=settings.n), where), where)
+    mapping = map_columns(grid, ("n", "tokens", "loss"), {"n": settings.n}, where)
+    return fit_columns(grid, mapping, where)
 
 
 def _seed_sd(pooled: float, target_seeds: int, where: str) -> float:

@@ -1,0 +1,249 @@
+"""From the text of an expression to its tree. Nothing is ever run as Python: there are no calls and no attributes.
+
+    or   and   not   == != < <= > >= (also a < b < c), in (…), not in (…), is null, is not null
+    + -   * /   **   ( )   column   `odd column`   12   1e9   7B   "text"   'text'   true   false
+
+The upper lines bind less than the lower ones, and in a line the left less than the right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.errors import TableError
+from testbed.points.expressions import (
+    WORDS,
+    Arithmetic,
+    Column,
+    Comparison,
+    Every,
+    Literal,
+    Membership,
+    Missing,
+    Node,
+    Not,
+    Some,
+    fault,
+)
+from testbed.units import parse_count
+
+_TOKEN = re.compile(
+    r"""(?P<number>(?:[0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[kKmMbBgGtTpP]?(?![\w.]))
+    |(?P<name>[^\W\d]\w*)
+    |`(?P<quoted>[^`]+)`
+    |(?P<text>"[^"]*"|'[^']*')
+    |(?P<sign>\*\*|==|!=|<=|>=|<>|&&|\|\||[-+*/()\[\],<>=&|!^])""",
+    re.VERBOSE,
+)
+_SPACE = re.compile(r"\s*")
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_INSTEAD = {"=": "==", "&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "<>": "!=", "^": "**"}
+_DEEPEST = 40  # parentheses in parentheses: far below what would exhaust Python's stack
+_VALUE = "a column, a number, a text in quotes, true, false or a parenthesis"
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str  # number, name, word, text, sign or end
+    text: str
+    at: int
+
+
+def parse(text: str, where: str) -> Node:
+    """The tree of an expression; TableError says at which character it makes no sense, and what would."""
+    return _Parser(text, where).whole()
+
+
+class _Parser:
+    def __init__(self, text: str, where: str) -> None:
+        self.text, self.where = text, where
+        self.tokens = self._split()
+        self.next = 0
+        self.depth = 0
+
+    def whole(self) -> Node:
+        node = self._some()
+        if self.token.kind != "end":
+            raise self._unexpected("and, or, a comparison, or the end")
+        return node
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[self.next]
+
+    def _some(self) -> Node:
+        at, parts = self.token.at, [self._every()]
+        while self._take("or"):
+            parts.append(self._every())
+        return parts[0] if len(parts) == 1 else Some(tuple(parts), at)
+
+    def _every(self) -> Node:
+        at, parts = self.token.at, [self._negation()]
+        while self._take("and"):
+            parts.append(self._negation())
+        return parts[0] if len(parts) == 1 else Every(tuple(parts), at)
+
+    def _negation(self) -> Node:
+        at, negated = self.token.at, False
+        while self._take("not"):
+            negated = not negated
+        node = self._comparison()
+        return Not(node, at) if negated else node
+
+    def _comparison(self) -> Node:
+        at, first = self.token.at, self._sum()
+        if self._take("is"):
+            negated = self._take("not")
+            self._demand("null", "null, as in: is null, is not null")
+            return Not(Missing(first, at), at) if negated else Missing(first, at)
+        negated = self._take("not")
+        if negated or self._is("in"):
+            self._demand("in", "in, as in: not in (1, 2)")
+            inside = Membership(first, self._values(), at)
+            return Not(inside, at) if negated else inside
+        rest = []
+        while sign := self._take_any(_COMPARISONS):
+            rest.append((sign, self._sum()))
+        return Comparison(first, tuple(rest), at) if rest else first
+
+    def _sum(self) -> Node:
+        return self._chain(("+", "-"), self._product)
+
+    def _product(self) -> Node:
+        return self._chain(("*", "/"), self._signed)
+
+    def _chain(self, signs: tuple[str, ...], part: Callable[[], Node]) -> Node:
+        at, first, rest = self.token.at, part(), []
+        while sign := self._take_any(signs):
+            rest.append((sign, part()))
+        return Arithmetic(first, tuple(rest), at) if rest else first
+
+    def _signed(self) -> Node:
+        at, negative = self.token.at, False
+        while sign := self._take_any(("+", "-")):
+            negative ^= sign == "-"
+        node = self._power()
+        return Arithmetic(Literal(0, at), (("-", node),), at) if negative else node
+
+    def _power(self) -> Node:
+        at, base = self.token.at, self._atom()
+        if not self._take("**"):
+            return base
+        self._deeper()
+        exponent = self._signed()
+        self.depth -= 1
+        return Arithmetic(base, (("**", exponent),), at)
+
+    def _atom(self) -> Node:
+        token = self.token
+        if self._take("("):
+            self._deeper()
+            node = self._some()
+            self._demand(")", "a closing parenthesis")
+            self.depth -= 1
+            return node
+        if token.kind == "name":
+            self.next += 1
+            return Column(token.text, token.at)
+        return self._literal(_VALUE)
+
+    def _values(self) -> tuple[Literal, ...]:
+        opening = self._take_any(("(", "["))
+        if not opening:
+            raise self._unexpected("a list, such as (1, 2) or ['a', 'b']")
+        closing = {"(": ")", "[": "]"}[opening]
+        values = [self._signed_literal()]
+        while self._take(","):
+            if not self._is(closing):
+                values.append(self._signed_literal())
+        self._demand(closing, f"a comma or {closing}")
+        return tuple(values)
+
+    def _signed_literal(self) -> Literal:
+        sign = self._take_any(("+", "-"))
+        literal = self._literal("a number, a text in quotes, true or false")
+        if not sign:
+            return literal
+        if isinstance(literal.value, (bool, str)):
+            raise fault(self.text, literal.at, self.where, f"found {literal.value!r} after {sign}; accepted: a number")
+        return Literal(-literal.value, literal.at) if sign == "-" else literal
+
+    def _literal(self, accepted: str) -> Literal:
+        token = self.token
+        if token.kind == "number":
+            value: int | float | str | bool = self._number(token)
+        elif token.kind == "text":
+            value = token.text
+        elif self._is("true") or self._is("false"):
+            value = token.text == "true"
+        elif self._is("null"):
+            raise fault(self.text, token.at, self.where, "found null; write COLUMN is null, or COLUMN is not null")
+        else:
+            raise self._unexpected(accepted)
+        self.next += 1
+        return Literal(value, token.at)
+
+    def _number(self, token: _Token) -> int | float:
+        text = token.text.replace("_", "")
+        try:
+            value = float(parse_count(text)) if text[-1].isalpha() else float(text)
+        except ValueError as error:
+            raise fault(self.text, token.at, self.where, f"found {token.text}; {error}") from None
+        if value == float("inf"):
+            raise fault(self.text, token.at, self.where, "the number is too large; accepted: up to 1.79e308")
+        return int(text) if text.isdigit() and value < 2**63 else value
+
+    def _is(self, text: str) -> bool:
+        return self.token.kind in ("word", "sign") and self.token.text == text
+
+    def _take(self, text: str) -> bool:
+        found = self._is(text)
+        self.next += found
+        return found
+
+    def _take_any(self, texts: tuple[str, ...]) -> str:
+        return next((text for text in texts if self._take(text)), "")
+
+    def _demand(self, text: str, accepted: str) -> None:
+        if not self._take(text):
+            raise self._unexpected(accepted)
+
+    def _deeper(self) -> None:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            problem = f"parentheses nested deeper than {_DEEPEST}; write the expression flatter"
+            raise fault(self.text, self.token.at, self.where, problem)
+
+    def _unexpected(self, accepted: str) -> TableError:
+        token = self.token
+        found = "the end" if token.kind == "end" else repr(token.text)
+        hint = f" (write {_INSTEAD[token.text]})" if token.kind == "sign" and token.text in _INSTEAD else ""
+        return fault(self.text, token.at, self.where, f"found {found}{hint}; accepted: {accepted}")
+
+    def _split(self) -> list[_Token]:
+        tokens: list[_Token] = []
+        at = 0
+        while True:
+            at = _end(_SPACE.match(self.text, at), at)
+            if at == len(self.text):
+                return [*tokens, _Token("end", "", at)]
+            match = _TOKEN.match(self.text, at)
+            if match is None:
+                raise fault(self.text, at, self.where, f"found {self.text[at]!r}; accepted: {_VALUE}")
+            tokens.append(_token(match))
+            at = match.end()
+
+
+def _end(match: re.Match[str] | None, otherwise: int) -> int:
+    return match.end() if match else otherwise
+
+
+def _token(match: re.Match[str]) -> _Token:
+    kind, text = str(match.lastgroup), match[0]
+    if kind == "name" and text.lower() in WORDS:
+        return _Token("word", text.lower(), match.start())
+    if kind in ("text", "quoted"):
+        return _Token("name" if kind == "quoted" else "text", text[1:-1], match.start())
+    return _Token(kind, text, match.start())
