@@ -1,6 +1,6 @@
 """Fitting laws to points: the solver, resampling by run, and the fitted result. Never imports torch."""
 
-from testbed.fit.fitting import Fit, fit_law
-from testbed.fit.resampling import Rows
+from testbed.fit.fitting import fit_law
+from testbed.fit.result import Fit
 
-__all__ = ["Fit", "Rows", "fit_law"]
+__all__ = ["Fit", "fit_law"]

@@ -1,148 +1,150 @@
-"""Fitting one law to one table: parameters, their intervals, predictions."""
+"""Fitting one law to one table: the search, the resamples, and what comes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from testbed.errors import TableError
+from testbed.errors import ConfigError, TableError
 from testbed.fit.coordinates import Coordinates
+from testbed.fit.problem import Loss, Problem
 from testbed.fit.resampling import Replicates, Rows
-from testbed.fit.solver import global_minimum, minimise
+from testbed.fit.result import Fit
 from testbed.laws import Law, find_law
+from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Fit:
-    """A law fitted to a table.
-
-    `params` in the law's own letters and natural units; `objective` is the sum of Huber losses on log
-    loss; `resamples` [n_boot, p] are the parameters of resampled runs, in the order of `params`.
-    """
-
-    law: Law
-    params: dict[str, float]
-    objective: float
-    converged: bool
-    delta: float
-    rows: Rows = field(repr=False)
-    resamples: Array = field(repr=False)
-
-    @property
-    def nobs(self) -> int:
-        """Rows that were fitted."""
-        return len(self.rows.table)
-
-    @property
-    def n_runs(self) -> int:
-        """Runs behind the rows: the effective number of observations."""
-        return self.rows.n_runs
-
-    @property
-    def at_zero(self) -> tuple[str, ...]:
-        """Parameters that ended at the edge of their domain, 0."""
-        return tuple(name for name, value in self.params.items() if value == 0)
-
-    @property
-    def resid(self) -> Array:
-        """Log loss observed minus fitted [rows]."""
-        residual: Array = self.rows.y - np.log(self.predict(**self.rows.columns))
-        return residual
-
-    def predict(self, **columns: ArrayLike) -> Array:
-        """Loss in nats/token [rows] at the law's columns (n parameters, tokens)."""
-        losses: Array = self._losses(np.array([list(self.params.values())]), columns)[0]
-        return losses
-
-    def predict_resamples(self, **columns: ArrayLike) -> Array:
-        """Loss [n_boot, rows] under each resample, its spread inflated for the finite number of seeds."""
-        centre = np.log(self.predict(**columns))
-        spread = np.log(self._losses(self.resamples, columns)) - centre
-        widened: Array = np.exp(centre + self.rows.inflation * spread)
-        return widened
-
-    def conf_int(self, level: float = 0.9) -> pd.DataFrame:
-        """Percentile intervals of the parameters by resampling runs, with columns low and high."""
-        low, high = zip(*(self.interval(name, level) for name in self.params), strict=True)
-        return pd.DataFrame({"low": low, "high": high}, index=list(self.params))
-
-    def interval(self, name: str, level: float = 0.9) -> tuple[float, float]:
-        """The percentile interval of one parameter, its spread inflated for the finite number of seeds."""
-        centre = self.params[name]
-        widened = centre + self.rows.inflation * (self.resamples[:, list(self.params).index(name)] - centre)
-        low, high = np.quantile(widened, [(1 - level) / 2, (1 + level) / 2])
-        return max(float(low), 0.0), float(high)
-
-    def to_dict(self, level: float = 0.9) -> dict[str, Any]:
-        """The fit as JSON values: parameters, intervals, and what they were fitted to."""
-        return {
-            "law": self.law.name,
-            "params": self.params,
-            "intervals": {name: list(self.interval(name, level)) for name in self.params},
-            "level": level,
-            "objective": self.objective,
-            "delta": self.delta,
-            "converged": self.converged,
-            "at_zero": list(self.at_zero),
-            "n_points": self.nobs,
-            "n_runs": self.n_runs,
-        }
-
-    def _losses(self, theta: Array, columns: Mapping[str, ArrayLike]) -> Array:
-        given = {name: np.atleast_1d(np.asarray(columns[name], np.float64)) for name in self.law.columns}
-        named = {name: theta[:, k : k + 1] for k, name in enumerate(self.params)}
-        losses: Array = np.asarray(self.law.loss(named, given), np.float64)
-        return losses
+_EXACT = 3e7  # rows times resamples up to which every resample is fitted anew
 
 
 def fit_law(
     law: Law | str,
-    points: pd.DataFrame,
+    data: pd.DataFrame | Mapping[str, Any],
+    *,
+    columns: Mapping[str, str] | None = None,
+    loss: Loss | None = None,
     delta: float = 1e-3,
+    space: Literal["log", "linear"] | None = None,
     replicates: Replicates = "separate",
+    fixed: Mapping[str, float] | None = None,
     n_boot: int = 1000,
     seed: int = 0,
+    where: str = "the table",
 ) -> Fit:
-    """Fit `law` to columns n, tokens, loss, run (see points.fit_columns); the same seed gives the same bits.
+    """Fit `law` to a table of runs, anyone's; the same arguments give the same bits.
 
-    `replicates="mean"` fits the mean log loss of the runs at each (n, tokens) instead of every point.
+    `columns` says which of the table's columns are the law's (canonical name -> column); those not named
+    are found by their usual names. `loss` is "huber" (default on log responses; its width is `delta`),
+    "lad", "ls" (default on linear ones) or "huber-likelihood"; `space` overrides where the law takes
+    residuals. `replicates="mean"` fits the mean of the runs at each design instead of every point.
+    `fixed` holds parameters at values. `n_boot` resamples of whole runs give the intervals.
+
+    Raises TableError for a table that cannot be fitted, ConfigError for arguments that make no sense.
     """
     law = find_law(law) if isinstance(law, str) else law
-    rows = Rows.of(points, replicates)
-    if len(rows.table) <= len(law.parameters):
-        raise TableError(
-            f"{len(rows.table)} row{'s' * (len(rows.table) > 1)} for the {len(law.parameters)} parameters of {law.name}; "
-            "give more points than parameters"
-        )
-    _check_spread(law, rows)
-    coordinates = Coordinates.of(law, rows.columns, rows.y)
-    ones = np.ones(len(rows.table))
-    phi, objective, converged = global_minimum(coordinates, rows.columns, rows.y, ones, delta, seed)
-    y, weights = rows.draw(n_boot, seed)
-    starts = np.repeat(phi[None], n_boot, axis=0)
-    found = minimise(coordinates, rows.columns, y, weights, starts, delta, steps=80)
+    space = space or law.space
+    loss = loss or ("huber" if space == "log" else "ls")
+    fixed = dict(fixed or {})
+    _check_arguments(law, loss, delta, fixed, n_boot)
+    table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
+    mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
+    points = fit_columns(table, mapping, where, positive=_positive(law, space))
+    rows = Rows.of(points, law, space, replicates)
+    _check_rows(law, rows, fixed, where)
+    prepared = law.prepare(rows.columns)
+    problem = Problem(Coordinates.of(law, prepared, rows.y, space, fixed), prepared, loss, delta)
+    found, search = problem.best(rows.y)
+    resamples, converged = _resampled(problem, rows, found.phi, n_boot, seed)
     return Fit(
         law=law,
-        params=dict(zip((p.name for p in law.parameters), coordinates.natural(phi[None])[0].tolist(), strict=True)),
-        objective=objective,
-        converged=converged,
+        theta=dict(zip((p.name for p in law.parameters), problem.coordinates.natural(found.phi)[0].tolist(), strict=True)),
+        objective=float(found.objective[0]),
+        converged=bool(found.converged[0]),
+        loss=loss,
         delta=delta,
-        rows=rows,
-        resamples=coordinates.natural(found.phi),
+        space=space,
+        replicates=replicates,
+        fixed=fixed,
+        seed=seed,
+        columns=mapping,
+        search=search,
+        points=points,
+        resamples=resamples,
+        resamples_converged=converged,
     )
 
 
-def _check_spread(law: Law, rows: Rows) -> None:
+def _resampled(problem: Problem, rows: Rows, phi: Array, n_boot: int, seed: int) -> tuple[Array, NDArray[np.bool_]]:
+    """Parameters [n_boot, all] of resampled runs, and which of those fits converged."""
+    if n_boot == 0:
+        return np.empty((0, len(problem.coordinates.law.parameters))), np.empty(0, bool)
+    parts, converged = [], []
+    exact = len(rows.y) * n_boot <= _EXACT
+    step = None if exact else _one_step(problem, rows, phi)
+    for times in rows.times(n_boot, seed):
+        if step is not None:
+            parts.append(phi + times @ step)
+            converged.append(np.ones(len(times), bool))
+            continue
+        y, weights = rows.resampled(times)
+        found = problem.solve(y, weights, np.repeat(phi, len(times), axis=0))
+        parts.append(found.phi)
+        converged.append(found.converged)
+    return problem.coordinates.natural(np.concatenate(parts)), np.concatenate(converged)
+
+
+def _one_step(problem: Problem, rows: Rows, phi: Array) -> Array:
+    """What drawing each run once moves the coordinates by [runs, p]: one Newton step from the optimum.
+
+    With very many rows this is the resampled optimum to first order, at the cost of one pass.
+    """
+    coordinates = problem.coordinates
+    r = rows.y - coordinates.response(phi, problem.columns)[0]
+    width = np.inf if problem.loss == "ls" else problem.delta
+    scores = coordinates.slopes(phi, problem.columns)[0] * np.clip(r, -width, width)
+    ones = np.ones((1, len(rows.y)))
+    _, _, hessian = problem.kernel.evaluate(phi, rows.y, ones, np.array([width]))
+    by_run = rows.members.T @ scores.T
+    return np.asarray(by_run @ np.linalg.pinv(hessian[:, :, 0]))
+
+
+def _positive(law: Law, space: str) -> tuple[str, ...]:
+    """Columns that must be above 0."""
+    names = [name for name in law.columns if name != "run"] if law.positive else []
+    return (*names, law.response) if space == "log" else tuple(names)
+
+
+def _check_arguments(law: Law, loss: Loss, delta: float, fixed: Mapping[str, float], n_boot: int) -> None:
+    names = [p.name for p in law.parameters]
+    unknown = sorted(set(fixed) - set(names))
+    if unknown:
+        raise ConfigError(f"fixed: {law.name} has no parameter {', '.join(unknown)}; accepted: {', '.join(names)}")
+    if len(fixed) == len(names):
+        raise ConfigError(f"fixed: every parameter of {law.name} is held, so there is nothing to fit")
+    if loss not in ("huber", "lad", "ls", "huber-likelihood"):
+        raise ConfigError(f"loss: found {loss!r}; accepted: huber, lad, ls, huber-likelihood")
+    if not (np.isfinite(delta) and delta > 0):
+        raise ConfigError(f"delta: found {delta!r}; accepted: a number above 0")
+    if n_boot < 0:
+        raise ConfigError(f"n_boot: found {n_boot!r}; accepted: 0 or more")
+
+
+def _check_rows(law: Law, rows: Rows, fixed: Mapping[str, float], where: str) -> None:
+    free = [p.name for p in law.parameters if p.name not in fixed]
+    if len(rows.y) <= len(free):
+        raise TableError(
+            f"{where}: {len(rows.y)} row{'s' * (len(rows.y) > 1)} for the {len(free)} parameters of {law.name}; "
+            "give more points than parameters"
+        )
     for name in law.columns:
         values = rows.columns[name]
-        if values.min() == values.max():
+        if name not in ("run", "step") and values.min() == values.max():
             raise TableError(
-                f"{name} is {values[0]:g} in every row, so its exponent cannot be fitted; give runs that differ in it"
+                f"{where}: {name} is {values[0]:g} in every row, so what it does cannot be fitted; "
+                "give runs that differ in it, or a law without it"
             )

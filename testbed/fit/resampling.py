@@ -6,50 +6,57 @@ The losses of one run share its noise, so a run is drawn with all its points or 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from testbed.laws import Law
+
 Array = NDArray[np.float64]
 Replicates = Literal["separate", "mean"]
+
+_AT_A_TIME = 2e7  # weights that are held at once
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a fit. `table` has n, tokens and the mean log loss y; `members` [rows, runs] says which runs made each."""
+    """Rows of a fit: raw `columns` [rows] and the mean response `y` of each, its log where residuals are of logs.
 
-    table: pd.DataFrame
+    `members` [rows, runs] says which runs made each row, `responses` likewise with what they reached;
+    `designs` are the columns of each point, `runs` the number of its run.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    y: Array
     members: sparse.csr_array
-    log_losses: sparse.csr_array
-    strata: NDArray[np.intp]
+    responses: sparse.csr_array
+    designs: pd.DataFrame
+    runs: NDArray[np.intp]
 
     @classmethod
-    def of(cls, points: pd.DataFrame, replicates: Replicates) -> Rows:
-        """From columns n, tokens, loss, run: each point a row, or the mean of the seeds at each (n, tokens)."""
+    def of(cls, points: pd.DataFrame, law: Law, space: str, replicates: Replicates) -> Rows:
+        """From the law's columns, its response and run: each point a row, or the mean of the seeds at one design."""
         run, names = pd.factorize(points["run"])
-        cells = points.groupby(["n", "tokens"], sort=True).ngroup().to_numpy()
-        row = cells if replicates == "mean" else np.arange(len(points))
+        by = [name for name in law.columns if name != "run"]
+        row = _cells(points[by]) if replicates == "mean" else np.arange(len(points))
         shape = (int(row.max()) + 1, len(names))
-        y = np.log(points["loss"].to_numpy())
+        response = points[law.response].to_numpy(np.float64)
+        y = np.log(response) if space == "log" else response
         members = sparse.coo_array((np.ones(len(points)), (row, run)), shape=shape).tocsr()
-        log_losses = sparse.coo_array((y, (row, run)), shape=shape).tocsr()
-        table = points[["n", "tokens"]].assign(y=y).groupby(row, sort=True).mean()
-        return cls(table, members, log_losses, _strata(points, run, len(names)))
-
-    @property
-    def columns(self) -> dict[str, Array]:
-        """The law's columns, each [rows]."""
-        return {"n": self.table["n"].to_numpy(), "tokens": self.table["tokens"].to_numpy()}
-
-    @property
-    def y(self) -> Array:
-        """Mean log loss of each row [rows]."""
-        return self.table["y"].to_numpy()
+        responses = sparse.coo_array((y, (row, run)), shape=shape).tocsr()
+        if replicates == "mean":
+            table = points[by].assign(y=y).groupby(row, sort=True).mean()
+            columns = {name: table[name].to_numpy() for name in by}
+            y = table["y"].to_numpy()
+        else:
+            columns = {name: points[name].to_numpy() for name in law.columns}
+        return cls(columns, y, members, responses, points[by], run)
 
     @property
     def n_runs(self) -> int:
@@ -57,8 +64,17 @@ class Rows:
         return int(self.members.shape[1])
 
     @cached_property
+    def strata(self) -> NDArray[np.intp]:
+        """Number of each run's design [runs]: runs with the same points are replicates of each other."""
+        cells = _cells(self.designs)
+        marks = np.random.default_rng(0).random((int(cells.max()) + 1, 2))  # cells are known by the sum of their marks
+        sums = [np.bincount(self.runs, weights=marks[cells, k], minlength=self.n_runs).round(9) for k in range(2)]
+        counts = np.bincount(self.runs, minlength=self.n_runs)
+        return _cells(pd.DataFrame({"count": counts, "first": sums[0], "second": sums[1]}))
+
+    @cached_property
     def seeds(self) -> int:
-        """Fewest runs of one design (same n and tokens): 1 where some run has no replicate."""
+        """Fewest runs of one design (the same columns): 1 where some run has no replicate."""
         return int(np.bincount(self.strata).min())
 
     @property
@@ -69,32 +85,42 @@ class Rows:
         """
         return math.sqrt(self.seeds / (self.seeds - 1)) if self.seeds > 1 else 1.0
 
-    def draw(self, count: int, seed: int) -> tuple[Array, Array]:
-        """Y and weights [count, rows] of resampled runs: among replicates where all have some, else among all runs."""
+    def times(self, count: int, seed: int) -> Iterator[Array]:
+        """How often each run is drawn [some, runs], in batches: among replicates where all have some, else among all."""
         rng = np.random.default_rng(seed)
-        drawn = np.zeros((count, self.n_runs))
         groups = self.strata if self.seeds > 1 else np.zeros(self.n_runs, np.intp)
-        for group in np.unique(groups):
-            members = np.flatnonzero(groups == group)
-            drawn[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), count)
-        times = drawn @ self.members.T
-        weights = times / self.members.sum(axis=1)
-        y = np.where(times > 0, drawn @ self.log_losses.T / np.maximum(times, 1), self.y)
-        return y, weights
+        order = np.argsort(groups, kind="stable")
+        sizes = np.bincount(groups)
+        first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+        span = np.repeat(sizes, sizes)
+        batch = max(1, int(_AT_A_TIME / max(self.n_runs, len(self.y))))
+        for start in range(0, count, batch):
+            some = min(batch, count - start)
+            drawn = order[first + (rng.random((some, self.n_runs)) * span).astype(np.intp)]
+            flat = drawn + self.n_runs * np.arange(some)[:, None]
+            yield np.bincount(flat.ravel(), minlength=some * self.n_runs).reshape(some, -1).astype(np.float64)
 
-    def seed_sd(self) -> float:
-        """Pooled relative standard deviation of the loss between seeds of one row; nan without replicates."""
+    def resampled(self, times: Array) -> tuple[Array, Array]:
+        """Responses, [rows] or [some, rows], and weights [some, rows] when each run is drawn so often."""
+        counts = np.asarray(self.members.sum(axis=1))
+        drawn = times @ self.members.T
+        weights = drawn / counts
+        if counts.max() == 1:
+            return self.y, weights
+        return np.where(drawn > 0, times @ self.responses.T / np.maximum(drawn, 1), self.y), weights
+
+    def noise_sd(self) -> float:
+        """Pooled standard deviation of the response between seeds of one design (relative, in log space); nan without."""
         counts = self.members.sum(axis=1)
-        squares = (self.log_losses.multiply(self.log_losses)).sum(axis=1) - counts * self.y**2
-        freedom = (counts - 1).sum()
-        return math.sqrt(max(float(squares.sum()), 0.0) / freedom) if freedom else math.nan
+        if counts.max() > 1:  # rows are means of their seeds
+            squares = (self.responses.multiply(self.responses)).sum(axis=1) - counts * self.y**2
+            freedom = (counts - 1).sum()
+            return math.sqrt(max(float(squares.sum()), 0.0) / freedom) if freedom else math.nan
+        groups = pd.Series(self.y).groupby(_cells(self.designs))
+        freedom = len(self.y) - groups.ngroups
+        return math.sqrt(float(((self.y - groups.transform("mean")) ** 2).sum()) / freedom) if freedom else math.nan
 
 
-def _strata(points: pd.DataFrame, run: NDArray[np.intp], n_runs: int) -> NDArray[np.intp]:
-    """Number of each run's design: runs with the same (n, tokens) rows are replicates of each other."""
-    designs: dict[object, int] = {}
-    strata = np.empty(n_runs, np.intp)
-    for index, (_, group) in enumerate(points.groupby(run, sort=True)):
-        design = tuple(sorted(zip(group["n"], group["tokens"], strict=True)))
-        strata[index] = designs.setdefault(design, len(designs))
-    return strata
+def _cells(designs: pd.DataFrame) -> NDArray[np.intp]:
+    """Number of each row's combination of values [rows]."""
+    return np.asarray(designs.groupby(list(designs.columns), sort=True).ngroup(), np.intp)
