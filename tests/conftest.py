@@ -112,7 +112,7 @@ def planted_points(law: str, noise: float = 0.0, seeds: int = 3, seed: int = 0) 
             shared = rng.normal() * noise
             for tokens in horizons:
                 columns = {"n": np.array([n]), "tokens": np.array([tokens])}
-                loss = float(LAWS[law].loss(truth, columns)[0, 0]) * np.exp(0.9 * shared + 0.4 * noise * rng.normal())
+                loss = float(LAWS[law].value(truth, columns)[0, 0]) * np.exp(0.9 * shared + 0.4 * noise * rng.normal())
                 rows.append(
                     {
                         "run": f"{role}-{n:.0f}-{init}",

@@ -40,14 +40,14 @@ class KaplanC(AdditiveLaw):
     source = "arXiv:2001.08361, eq. 1.3"
 
 
-class Kaplan(Law):
+class KaplanND(Law):
     """The coupled form L(N, D), arXiv:2001.08361, equation 1.5, which has no irreducible loss.
 
     In the paper's letters A = N_c^a, B = D_c, a = alpha_N / alpha_D, b = alpha_D: the exponent of N
     alone is a b, that of D alone is b. N parameters without embeddings, D tokens.
     """
 
-    name = "kaplan"
+    name = "kaplan_nd"
     parameters = (
         amplitude("A", {"n": "a"}, power="b"),
         amplitude("B", {"tokens": 1.0}, power="b"),
@@ -77,11 +77,11 @@ class Kaplan(Law):
         }
 
 
-class KaplanConstant(Kaplan):
+class Kaplan(KaplanND):
     """The coupled form with an irreducible loss E in nats/token, which the paper leaves out."""
 
-    name = "kaplan_constant"
-    parameters = (*Kaplan.parameters[:2], constant("E"), *Kaplan.parameters[2:])
+    name = "kaplan"
+    parameters = (*KaplanND.parameters[:2], constant("E"), *KaplanND.parameters[2:])
     formula = r"L = E + \left(\frac{A}{N^{a}} + \frac{B}{D}\right)^{b}"
     source = "arXiv:2001.08361, eq. 1.5, plus E"
 

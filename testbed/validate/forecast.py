@@ -56,7 +56,7 @@ def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, 
     """Every law of the configuration fitted to the seed means of the grid's annealed points."""
     clean = _clean(_grid(points, where), settings, where)
     names = dict.fromkeys((*settings.laws, *settings.beside))
-    return {name: fit_law(name, clean, settings.delta, "mean", settings.bootstrap, settings.seed) for name in names}
+    return {name: _fitted(name, clean, settings) for name in names}
 
 
 def make_forecast(
@@ -71,7 +71,7 @@ def make_forecast(
     centres = np.array([math.log(fits[name].predict(**at)[0]) for name in settings.laws])
     samples = np.mean([np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws], axis=0)
     sd_trunks = _spread(samples)
-    sd_seeds = _seed_sd(rows.seed_sd(), len(target.runs), circumstances.study)
+    sd_seeds = _seed_sd(rows.noise_sd(), len(target.runs), circumstances.study)
     sd_laws = float(centres.max() - centres.min()) / math.sqrt(12)  # uniform between the outermost
     middle = float(centres.mean())
     half = NormalDist().inv_cdf((1 + settings.level) / 2) * math.sqrt(sd_trunks**2 + sd_seeds**2 + sd_laws**2)
@@ -90,7 +90,7 @@ def make_forecast(
         seed=settings.seed,
         points_digest=points_digest(clean),
         n_points=len(clean),
-        n_cells=len(rows.table),
+        n_cells=len(rows.y),
         n_runs=rows.n_runs,
         predicted=math.exp(middle),
         interval=Interval(low=math.exp(middle - half), high=math.exp(middle + half), level=settings.level),
@@ -104,6 +104,12 @@ def make_forecast(
         versions=circumstances.versions,
     )
     return forecast.sealed()
+
+
+def _fitted(name: str, clean: pd.DataFrame, settings: Settings) -> Fit:
+    return fit_law(
+        name, clean, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed
+    )
 
 
 def rule_in_words(settings: Settings) -> str:
@@ -145,7 +151,7 @@ def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
     logs = np.log(fit.predict_resamples(**at)[:, 0])
     return LawForecast(
         law=fit.law.name,
-        params=fit.params,
+        params=fit.theta,
         objective=fit.objective,
         predicted=float(fit.predict(**at)[0]),
         sd=_spread(logs),

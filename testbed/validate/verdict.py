@@ -72,5 +72,5 @@ def _log_forecast(forecast: Forecast, scale: float) -> float:
     logs = []
     for law in forecast.laws:
         theta = {name: np.array([[value]]) for name, value in law.params.items()}
-        logs.append(float(np.log(find_law(law.law).loss(theta, columns))[0, 0]))
+        logs.append(float(np.log(find_law(law.law).value(theta, columns))[0, 0]))
     return sum(logs) / len(logs)
