@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from testbed.cli.fitted import predict_from
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
+from testbed.cli.rows import Level
+from testbed.cli.table import target_columns
+from testbed.errors import ConfigError
 
 if TYPE_CHECKING:
     from testbed.config import Config
@@ -104,13 +108,34 @@ def train(
     console.print(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}", markup=False)
 
 
-def predict(folder: FolderPath, as_json: AsJson = False) -> None:
-    """Fit the grid and seal the forecast for the target; a sealed forecast is shown, never rewritten."""
+def predict(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="a study's folder, or what testbed fit -o FIT.json wrote")
+    ],
+    params: Annotated[str | None, typer.Option(help="of a fit: the run's parameters")] = None,
+    tokens: Annotated[str | None, typer.Option(help="of a fit: the run's tokens")] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="of a fit: any other column of its law")
+    ] = None,
+    at: Annotated[Path | None, typer.Option(metavar="TABLE", help="of a fit: a table of runs to predict")] = None,
+    level: Level = 0.9,
+    seeds: Annotated[int, typer.Option(help="of a fit: runs whose mean is predicted")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Of a study: seal the forecast for its target, or show the sealed one. Of a fit: predict runs, with intervals."""
+    of_a_run = target_columns(params, tokens, others)
+    if path.suffix == ".json" and not path.is_dir():
+        predict_from(path, of_a_run, at, level, seeds, as_json)
+        return
+    if of_a_run or at is not None:
+        raise ConfigError(
+            f"{path}: a study forecasts its own target; --params, --tokens, --set and --at are for a FIT.json"
+        )
     from testbed.records import as_json as record_json
     from testbed.report import words
     from testbed.study import Study
 
-    study = Study.open(folder)
+    study = Study.open(path)
     old = study.folder.has_forecast()
     forecast = study.seal()
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
+    from testbed.fit.diagnostics import Finding
     from testbed.report.tables import Table
     from testbed.study import Study
 
@@ -33,6 +35,13 @@ def print_verdict(study: Study) -> None:
     entropy = words.entropy_sentence(forecast, verdict.true_entropy, verdict.entropy_held)
     if entropy:
         console.print(entropy, markup=False)
+
+
+def print_notes(findings: Sequence[Finding]) -> None:
+    """What a fit has to confess, one line each."""
+    for finding in findings:
+        console.print(f"[yellow]{finding.code}[/yellow]: ", end="")
+        console.print(finding.message, markup=False)
 
 
 def print_table(table: Table) -> None:

@@ -187,9 +187,9 @@ class Coordinates:
     @staticmethod
     def _inverse(p: Parameter, coordinate: NDArray[Any]) -> NDArray[Any]:
         if p.role in ("constant", "scale"):
-            return np.exp(coordinate)
+            return np.asarray(np.exp(coordinate))
         if p.role == "fraction":
-            return 1 / (1 + np.exp(-coordinate))
+            return np.asarray(1 / (1 + np.exp(-coordinate)))
         return coordinate
 
     def _floor(self, p: Parameter) -> float:

@@ -62,7 +62,9 @@ def fit_law(
     resamples, converged = _resampled(problem, rows, found.phi, n_boot, seed)
     return Fit(
         law=law,
-        theta=dict(zip((p.name for p in law.parameters), problem.coordinates.natural(found.phi)[0].tolist(), strict=True)),
+        theta=dict(
+            zip((p.name for p in law.parameters), problem.coordinates.natural(found.phi)[0].tolist(), strict=True)
+        ),
         objective=float(found.objective[0]),
         converged=bool(found.converged[0]),
         loss=loss,

@@ -28,8 +28,15 @@ _ELEMENTS = 1 << 14  # of [rows, n] arrays at a time, so that they stay in the c
 class Kernel(Protocol):
     """The objective of one law on one table."""
 
-    coordinates: Coordinates
-    columns: Columns
+    @property
+    def coordinates(self) -> Coordinates:
+        """What phi means."""
+        ...
+
+    @property
+    def columns(self) -> Columns:
+        """The table's prepared columns, each [n]."""
+        ...
 
     def evaluate(self, phi: Array, y: Array, weights: Array, delta: Array) -> tuple[Array, Array, Array]:
         """Objective [B], gradient [p, B] and Hessian [p, p, B] at phi [B, p].
@@ -133,9 +140,7 @@ class LogSumKernel:
                 )
         return value, gradient, hessian
 
-    def _evaluate(
-        self, phi: Array, y: Array, weights: Array, delta: Array, gradient: Array, hessian: Array
-    ) -> Array:
+    def _evaluate(self, phi: Array, y: Array, weights: Array, delta: Array, gradient: Array, hessian: Array) -> Array:
         """The objective; adds the gradient and the Hessian into the arrays given."""
         shares = [self._term(phi, term) for term in self._terms]
         total = sum(shares[1:], start=shares[0].copy())
@@ -163,9 +168,7 @@ class LogSumKernel:
         return value
 
     @staticmethod
-    def _add(
-        hessian: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], block: Array, mirrored: bool
-    ) -> None:
+    def _add(hessian: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], block: Array, mirrored: bool) -> None:
         entry = 0
         for i in rows:
             for j in columns:

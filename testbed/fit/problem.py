@@ -42,8 +42,7 @@ class Problem:
     def best(self, y: Array) -> tuple[Minimum, Search]:
         """The global minimum [1] for responses y [n], all rows weighing the same, and how its search went."""
         ones = np.ones((1, len(y)))
-        unit = 1.0 if self.coordinates.space == "log" else float(np.std(y)) or 1.0
-        found, search = global_minimum(self.kernel, y, ones[0], min(self._width, 1e-3 * unit) if self._sharp else self._width, unit)
+        found, search = global_minimum(self.kernel, y, ones[0], self._width, self._unit)
         return (self.solve(y, ones, found.phi) if self._sharp else found), search
 
     def solve(self, y: Array, weights: Array, starts: Array) -> Minimum:
@@ -55,10 +54,18 @@ class Problem:
         return minimise(self.kernel, y, weights, starts, self._width, steps=100)
 
     @property
+    def _unit(self) -> float:
+        """The size of residuals that a delta of 1 means: relative ones in log space."""
+        return 1.0 if self.coordinates.space == "log" else self.coordinates.typical
+
+    @property
     def _sharp(self) -> bool:
         """Whether the objective is reached from a Huber optimum."""
         return self.loss in ("lad", "huber-likelihood")
 
     @property
     def _width(self) -> float:
-        return np.inf if self.loss == "ls" else 1e-3 if self._sharp else self.delta
+        """The delta of the search."""
+        if self.loss == "ls":
+            return np.inf
+        return 1e-3 * self._unit if self._sharp else self.delta

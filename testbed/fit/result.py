@@ -97,8 +97,8 @@ class Fit:
 
     def interval(self, name: str, level: float = 0.9) -> tuple[float, float]:
         """The percentile interval of one parameter."""
-        low, high = self.conf_int(1 - level).loc[name]
-        return float(low), float(high)
+        bounds = self.conf_int(1 - level)
+        return float(bounds["low"][name]), float(bounds["high"][name])
 
     def profile(self, name: str, values: ArrayLike) -> pd.DataFrame:
         """Columns value and rise: how far the objective rises, in units of chi-square, with a parameter held there."""
@@ -122,6 +122,17 @@ class Fit:
     # --- how well it fits ---------------------------------------------------------------------
 
     @property
+    def in_words(self) -> str:
+        """What was minimised, as a phrase."""
+        of = f"of {'log ' if self.space == 'log' else ''}{self.law.response}"
+        return {
+            "huber": f"sum of Huber losses {of}, delta {self.delta:g}",
+            "lad": f"sum of absolute deviations {of}",
+            "ls": f"half the sum of squares {of}",
+            "huber-likelihood": f"negative log-likelihood {of}, Huber's density, delta {self.delta:g}",
+        }[self.loss]
+
+    @property
     def nobs(self) -> int:
         """Rows that were fitted."""
         return len(self.rows.y)
@@ -139,7 +150,7 @@ class Fit:
     @property
     def fittedvalues(self) -> Array:
         """The law's response at every fitted row [rows], in its units."""
-        return np.exp(self.rows.y - self.resid) if self.space == "log" else self.rows.y - self.resid
+        return np.asarray(np.exp(self.rows.y - self.resid) if self.space == "log" else self.rows.y - self.resid)
 
     @cached_property
     def resid(self) -> Array:
@@ -186,7 +197,7 @@ class Fit:
 
     def predict(self, data: pd.DataFrame | Mapping[str, ArrayLike] | None = None, /, **columns: ArrayLike) -> Array:
         """The law's response [rows] at its columns, in its units; given as a table or one by one."""
-        return self._responses(np.array([list(self.theta.values())]), columns if data is None else data)[0]
+        return np.asarray(self._responses(np.array([list(self.theta.values())]), columns if data is None else data)[0])
 
     def predict_resamples(
         self, data: pd.DataFrame | Mapping[str, ArrayLike] | None = None, /, **columns: ArrayLike
@@ -197,6 +208,33 @@ class Fit:
         if self.space == "linear":
             return np.asarray(centre + self.rows.inflation * (each - centre))
         return np.asarray(centre * np.exp(self.rows.inflation * (np.log(each) - np.log(centre))))
+
+    def frontier(self, flops: ArrayLike, level: float = 0.9, inference_tokens: float = 0.0) -> pd.DataFrame:
+        """The compute-optimal n, tokens, tokens_per_param and loss for training FLOPs, with intervals (see `fit.frontier`)."""
+        from testbed.fit.frontier import frontier
+
+        return frontier(self, flops, level, inference_tokens)
+
+    def solve(self, response: float, level: float = 0.9, **given: float) -> pd.Series[float]:
+        """What a response costs: the column that is not given, or FLOPs on the frontier where none is (see `fit.frontier`)."""
+        from testbed.fit.frontier import solve
+
+        return solve(self, response, given, level)
+
+    # --- as a document ------------------------------------------------------------------------
+
+    def to_dict(self, level: float = 0.9) -> dict[str, Any]:
+        """Everything the fit is, as JSON values of 17 digits; `level` is that of the intervals in it."""
+        from testbed.fit.document import to_dict
+
+        return to_dict(self, level)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], where: str = "the document") -> Fit:
+        """The fit that `to_dict` gave; TableError where it is none or its points were changed."""
+        from testbed.fit.document import from_dict
+
+        return from_dict(document, where)
 
     def _responses(self, theta: Array, at: pd.DataFrame | Mapping[str, ArrayLike]) -> Array:
         raw = {name: np.atleast_1d(np.asarray(at[name])) for name in self.law.columns}

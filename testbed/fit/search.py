@@ -35,9 +35,7 @@ class Search:
     optima: int
 
 
-def global_minimum(
-    kernel: Kernel, y: Array, weights: Array, delta: float, unit: float = 1.0
-) -> tuple[Minimum, Search]:
+def global_minimum(kernel: Kernel, y: Array, weights: Array, delta: float, unit: float = 1.0) -> tuple[Minimum, Search]:
     """The best minimum [1] of `delta` over many starts; `unit` is the size of residuals that a delta of 1 means."""
     some, few, few_weights = _thinned(kernel, y, weights)
     starts = best_starts(some, few, few_weights)
@@ -149,7 +147,8 @@ def _non_negative(basis: Array, target: Array, signed: list[bool]) -> tuple[Arra
             amounts[:, active] = np.linalg.solve(part, moment[:, active, None])[:, :, 0]
             amounts[~finite] = np.nan
         left = total - (amounts * moment).sum(axis=1)
-        allowed = ((amounts >= 0) | np.array(signed)).all(axis=1) & (left < cost)
+        allowed: NDArray[np.bool_] = ((amounts >= 0) | np.array(signed)).all(axis=1)
+        allowed &= left < cost
         best[allowed], cost[allowed] = amounts[allowed], left[allowed]
     return best / size, cost
 

@@ -48,17 +48,17 @@ def minimise(
     batch, n = len(starts), y.shape[-1]
     low, high = kernel.coordinates.bounds
     weights = np.broadcast_to(weights, (batch, n))
-    delta = np.broadcast_to(np.asarray(delta, np.float64), batch)
+    width = np.broadcast_to(np.asarray(delta, np.float64), batch)
     best = np.clip(starts, low, high)
     objective, converged = np.full(batch, np.inf), np.zeros(batch, bool)
     rows, phi, damping = np.arange(batch), best.copy(), np.full(batch, 1e-3)
-    value, gradient, hessian = kernel.evaluate(phi, y, weights, delta)
+    value, gradient, hessian = kernel.evaluate(phi, y, weights, width)
     for _ in range(steps):
         g, h = _free(phi, gradient, hessian, low, high)
         step, damping = _newton_step(g, h, damping)
         trial = np.clip(phi + step, low, high)
         promised = -np.einsum("pb,bp->b", g, trial - phi)
-        reached = kernel.evaluate(trial, y, weights, delta)
+        reached = kernel.evaluate(trial, y, weights, width)
         good = reached[0] <= value
         small = promised <= tolerance * np.maximum(value, _TINY)
         phi = np.where(good[:, None], trial, phi)
@@ -73,7 +73,7 @@ def minimise(
             converged[ended] = small[done] & np.isfinite(value[done])
             rows, phi, value, damping = rows[keep], phi[keep], value[keep], damping[keep]
             gradient, hessian = gradient[:, keep], hessian[:, :, keep]
-            weights, delta = weights[keep], delta[keep]
+            weights, width = weights[keep], width[keep]
             y = y if y.ndim == 1 else y[keep]
             if rows.size == 0:
                 break
@@ -117,6 +117,7 @@ def huber_likelihood(kernel: Kernel, y: Array, weights: Array, starts: Array, de
     The objective is the negative log-likelihood, sum_i w_i (H_delta(r_i / sigma) + log sigma + log Z). For
     a given sigma it is a Huber fit with width delta sigma; sigma is found by golden section on its log.
     """
+    phi = starts
     total = np.broadcast_to(weights, (len(starts), y.shape[-1])).sum(axis=1)
     normaliser = _log_normaliser(delta)
 
@@ -175,7 +176,8 @@ def _vertex(kernel: Kernel, y: Array, weights: Array, phi: Array) -> tuple[Array
 
 def _free(phi: Array, gradient: Array, hessian: Array, low: Array, high: Array) -> tuple[Array, Array]:
     """Gradient and Hessian without the coordinates that stand at a bound and would leave it."""
-    held = np.where(gradient > 0, phi.T <= low[:, None], (gradient < 0) & (phi.T >= high[:, None]))
+    at_low, at_high = (phi <= low).T, (phi >= high).T
+    held = np.where(gradient > 0, at_low, (gradient < 0) & at_high)
     if not held.any():
         return gradient, hessian
     crossed = held[:, None] | held[None]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.laws.law import AdditiveLaw, Columns, Law, Theta, amplitude, constant, exponent
+from testbed.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, amplitude, constant, exponent
 
 
 class KaplanN(AdditiveLaw):
@@ -48,7 +48,7 @@ class KaplanND(Law):
     """
 
     name = "kaplan_nd"
-    parameters = (
+    parameters: ClassVar[tuple[Parameter, ...]] = (
         amplitude("A", {"n": "a"}, power="b"),
         amplitude("B", {"tokens": 1.0}, power="b"),
         exponent("a", (0.3, 2.0)),

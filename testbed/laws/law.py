@@ -41,7 +41,7 @@ def amplitude(
     start: tuple[float, float] = (0.05, 0.6),
     linear: bool | None = None,
 ) -> Parameter:
-    """A factor above 0 of a term: A in A / N^alpha is amplitude("A", {"n": "alpha"}).
+    """A factor above 0 of a term: the A in A / N^alpha is `amplitude("A", {"n": "alpha"})`.
 
     `falls` maps each column to the exponent (a parameter's name or a number) with which the term falls
     along it, and `power` is the power to which the term enters: the solver moves the term's value at

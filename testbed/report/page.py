@@ -122,7 +122,7 @@ def _law(fit: Fit) -> dict[str, Any]:
         "formula": Markup(mathml(fit.law.formula)),  # noqa: S704
         "source": fit.law.source,
         "rms": f"{100 * rms:.2f} %",
-        "table": _shown(tables.fit_table(fit, 0.9)),
+        "table": _shown(tables.fit_table(fit, fit.conf_int(0.1), 0.9)),
     }
 
 

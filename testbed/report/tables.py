@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from testbed.units import show_count
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from testbed.fit import Fit
     from testbed.records import Forecast, Provenance, RunSpec, Verdict
 
@@ -49,13 +51,61 @@ def plan_table(specs: Sequence[RunSpec], seconds: dict[int, float] | None = None
     return Table(titles if seconds is None else (*titles, "a run"), tuple(rows))
 
 
-def fit_table(fit: Fit, level: float) -> Table:
-    """Parameters of a law with their intervals."""
+def fit_table(fit: Fit, bounds: pd.DataFrame, level: float) -> Table:
+    """Parameters of a law with their intervals (columns low and high)."""
     rows = []
-    for name, value in fit.params.items():
-        low, high = fit.interval(name, level)
-        rows.append((name, f"{value:.4g}", f"{low:.4g} to {high:.4g}"))
-    return Table(("parameter", "estimate", f"{100 * level:.0f} % interval"), tuple(rows))
+    for name, value in fit.theta.items():
+        low, high = bounds.loc[name]
+        held = "held" if name in fit.fixed else f"{low:.4g} to {high:.4g}"
+        rows.append((name, f"{value:.4g}", held))
+    return Table(("parameter", "estimate", _interval(level)), tuple(rows))
+
+
+def prediction_table(fit: Fit, points: pd.DataFrame, frame: pd.DataFrame, level: float) -> Table:
+    """Predictions at points with their intervals, and what the intervals are made of (percent of the response)."""
+    inputs = [name for name in fit.law.columns if name in points and name != "run"]
+    unit, suffix = (100.0, " %") if fit.space == "log" else (1.0, "")
+    rows = []
+    for at, row in zip(points[inputs].to_dict("records"), frame.to_dict("records"), strict=True):
+        parts = [row[f"sd_{part}"] for part in ("param", "discrepancy", "noise", "extrapolation")]
+        rows.append(
+            (
+                *(show_count(value) for value in at.values()),
+                f"{row['mean']:.4f}",
+                f"{row['obs_ci_lower']:.4f} to {row['obs_ci_upper']:.4f}",
+                *(f"{unit * part:.2g}{suffix}" for part in parts),
+                f"{row['gap_decades']:.2f}",
+            )
+        )
+    parts_titles = ("sd parameters", "misfit", "noise", "distance")
+    return Table((*inputs, fit.law.response, _interval(level), *parts_titles, "decades beyond"), tuple(rows))
+
+
+def frontier_table(best: pd.DataFrame, level: float) -> Table:
+    """The compute-optimal sizes with their intervals, one row a budget."""
+    rows = []
+    for row in best.to_dict("records"):
+        cells = [f"{row['flops']:.3g}"]
+        for name in ("n", "tokens"):
+            cells += [show_count(row[name]), f"{show_count(row[f'{name}_low'])} to {show_count(row[f'{name}_high'])}"]
+        cells += [f"{row['tokens_per_param']:.3g}"]
+        cells += [f"{row['tokens_per_param_low']:.3g} to {row['tokens_per_param_high']:.3g}", f"{row['loss']:.4f}"]
+        rows.append(tuple(cells))
+    interval = _interval(level)
+    return Table(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss"), tuple(rows))
+
+
+def frame_table(frame: pd.DataFrame) -> Table:
+    """Any table, numbers with four digits."""
+    rows = tuple(
+        tuple(f"{v:.4g}" if isinstance(v, float) else "" if v is None else str(v) for v in values)
+        for values in frame.itertuples(index=False)
+    )
+    return Table(tuple(str(name).replace("_", " ") for name in frame.columns), rows)
+
+
+def _interval(level: float) -> str:
+    return f"{100 * level:.3g} % interval"
 
 
 def forecast_table(forecast: Forecast, verdict: Verdict | None) -> Table:
