@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from testbed.errors import TableError
 from testbed.points.expressions import columns_of, quoted
 from testbed.points.names import COUNTS, DERIVED, USUAL_NAMES
-from testbed.points.numbers import column_of, listed, to_floats
+from testbed.points.numbers import column_of, listed, row_number, to_floats
 from testbed.points.parsing import parse
 from testbed.points.where import computed
 
@@ -28,9 +27,10 @@ def map_columns(
     """Canonical name -> the table's column, or the expression that computes it, for `wanted`, and for run if it is there.
 
     `given` names columns, or expressions over columns, for canonical names; None is as if not there. The
-    others are found by USUAL_NAMES, the first of them that the table has (so N without embeddings before
-    the total), else with case and punctuation not counting, else computed by DERIVED. TableError says
-    what was looked for, what the table has, and the option that names a column.
+    others are the first of their USUAL_NAMES that the table has (so N without embeddings before the
+    total), case and punctuation not counting in names of three letters or more; else they are computed
+    as DERIVED says. A law's name that is not usual is its own. TableError says what was looked for,
+    what the table has, and the option that names a column.
     """
     finder = _Finder(table, {name: column for name, column in given.items() if column is not None}, where)
     finder.check_given(wanted)
@@ -75,19 +75,20 @@ def points_digest(points: pd.DataFrame) -> str:
     """SHA-256 of the fitted columns (as fit_columns gives them), the order of rows and columns not counting."""
     columns = sorted(points.columns)
     if columns == ["loss", "n", "run", "tokens"]:
-        header, template = [], "{run},{n!r},{tokens!r},{loss!r}"
+        values = zip(*(points[name].tolist() for name in ("run", "n", "tokens", "loss")), strict=True)
+        rows = sorted(f"{run},{n!r},{tokens!r},{loss!r}" for run, n, tokens, loss in values)
     else:
-        header, template = [repr(columns)], ",".join(f"{{{name}!r}}" for name in columns)
-    values = (points[name].tolist() for name in columns)
-    rows = sorted(template.format(**dict(zip(columns, row, strict=True))) for row in zip(*values, strict=True))
-    return hashlib.sha256("\n".join([*header, *rows]).encode()).hexdigest()
+        rows = [repr(columns), *sorted(map(repr, zip(*(points[name].tolist() for name in columns), strict=True)))]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
 class _Finder:
-    table: pd.DataFrame
-    given: dict[str, str]
-    where: str
+    def __init__(self, table: pd.DataFrame, given: dict[str, str], where: str) -> None:
+        self.table, self.given, self.where = table, given, where
+        self.alike: dict[str, list[str]] = {}  # plain spelling -> the table's columns
+        for column in dict.fromkeys(name for name in table.columns if isinstance(name, str)):
+            if len(_plain(column)) > 2:  # of one or two letters the case matters: N, D, n, d
+                self.alike.setdefault(_plain(column), []).append(column)
 
     def check_given(self, wanted: tuple[str, ...]) -> None:
         accepted = dict.fromkeys((*wanted, *USUAL_NAMES))
@@ -110,10 +111,9 @@ class _Finder:
 
     def nothing_for(self, name: str) -> TableError:
         looked = (self.given[name],) if name in self.given else USUAL_NAMES.get(name, (name,))
-        option = f"{_OPTIONS[name]} COLUMN" if name in _OPTIONS else f"--column {name}=COLUMN"
         return TableError(
             f"{self.where}: no column for {name} (looked for {', '.join(looked)}); the table has "
-            f"{listed(self.table)}; name one with {option}"
+            f"{listed(self.table)}; name one with {_option(name)}"
         )
 
     def _given(self, source: str) -> str | None:
@@ -127,17 +127,16 @@ class _Finder:
         return source if needed and all(column in self.table.columns for column in needed) else None
 
     def _usual(self, name: str) -> str | None:
-        usual = USUAL_NAMES.get(name, (name,))
-        for spelling in usual:
+        for spelling in USUAL_NAMES.get(name, (name,)):
             if spelling in self.table.columns:
                 column_of(self.table, spelling, self.where)
                 return spelling
-        for spelling in usual:
-            alike = [c for c in self.table.columns if isinstance(c, str) and _plain(c) == _plain(spelling)]
+            alike = self.alike.get(_plain(spelling), [])
             if len(alike) > 1:
-                option = _OPTIONS.get(name, f"--column {name}=")
-                raise TableError(f"{self.where}: {' and '.join(alike)} could each be {name}; name one with {option}")
-            if alike and len(_plain(spelling)) > 1:
+                raise TableError(
+                    f"{self.where}: {' and '.join(alike)} could each be {name}; name one with {_option(name)}"
+                )
+            if alike:
                 return alike[0]
         return None
 
@@ -160,6 +159,11 @@ class _Finder:
         return re.sub(r"[a-z_]+", lambda match: written[match[0]], template)
 
 
+def _option(name: str) -> str:
+    """How the command line names a column for `name`."""
+    return f"{_OPTIONS[name]} COLUMN" if name in _OPTIONS else f"--column {name}=COLUMN"
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
@@ -170,7 +174,7 @@ def _check_unshared(mapping: Mapping[str, str], where: str) -> None:
         if source in owner:
             raise TableError(
                 f"{where}: column {source} is taken for both {owner[source]} and {name}; name another with "
-                f"{' or '.join(_OPTIONS.get(part, f'--column {part}=COLUMN') for part in (owner[source], name))}"
+                f"{_option(owner[source])} or {_option(name)}"
             )
         owner[source] = name
 
@@ -192,13 +196,6 @@ def _check_rows(
             f"{where}, row {row_number(table, int(bad[0]))}: {source} is {shown}; accepted: {accepted} "
             f"({bad.size} such row{'s' * (bad.size > 1)}); drop or mend them"
         )
-
-
-def row_number(table: pd.DataFrame, position: int) -> int:
-    """The row as the user counts it, from 1: in the whole table where `table` is a part of one, in order."""
-    index = table.index
-    ours = pd.api.types.is_integer_dtype(index.dtype) and index.is_monotonic_increasing and index.is_unique
-    return (int(index[position]) if ours and index[0] >= 0 else position) + 1
 
 
 def _runs(table: pd.DataFrame, source: str | None, where: str) -> list[str]:

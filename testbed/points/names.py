@@ -77,7 +77,7 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     ),
     "error": ("error", "err", "error_rate", "test_error", "val_error", "top1_error"),
     "accuracy": ("accuracy", "acc", "test_accuracy", "val_accuracy", "top1_accuracy", "test_acc", "val_acc"),
-    "lr": ("lr", "learning_rate", "peak_lr", "max_lr", "lr_max", "base_lr", "peak_learning_rate"),
+    "lr": ("lr", "learning_rate", "peak_lr", "max_lr", "lr_max", "base_lr", "LR", "peak_learning_rate"),
     "batch_tokens": (
         "batch_tokens",
         "tokens_per_batch",
@@ -104,12 +104,16 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
     ),
     "n_total": ("n_total", "n_params_total_no_embed", *_TOTAL),
     "streams": ("streams", "n_streams", "num_streams", "parallel_streams", "P"),
-    "n_encoder": ("n_encoder", "n_params_encoder", "encoder_params", "N_e"),
-    "n_decoder": ("n_decoder", "n_params_decoder", "decoder_params", "N_d"),
+    "n_encoder": ("n_encoder", "n_params_encoder", "encoder_params"),
+    "n_decoder": ("n_decoder", "n_params_decoder", "decoder_params"),
     "share": ("share", "mixture_weight", "proportion", "mixing_ratio", "mixture_ratio", "mix_ratio"),
     "reward": ("reward", "gold_reward", "gold_score", "gold_rm_score", "rm_score"),
     "distance": ("distance", "sqrt_kl", "kl_distance"),
-    "kl": ("kl", "kl_divergence"),
+    "kl": ("kl", "KL", "kl_divergence"),
+    "n_average": ("n_average", "n_params_average", "average_params"),
+    "activation_ratio": ("activation_ratio", "activation_rate", "active_ratio"),
+    "granularity": ("granularity", "expert_granularity"),
+    "leverage": ("leverage", "efficiency_leverage"),
     "bleu": ("bleu", "sacrebleu", "bleu_score"),
     "acceptance": ("acceptance", "acceptance_rate"),
     "run": ("run", "run_id", "run_name", "model"),
@@ -124,11 +128,12 @@ DERIVED: dict[str, tuple[str, ...]] = {
     "unique_tokens": ("tokens / epochs",),
     "error": ("1 - accuracy",),
     "accuracy": ("1 - error",),
+    "activation_ratio": ("n_active / n_total",),
     "distance": ("kl ** 0.5",),
 }
 
 # Columns that count something, where a text such as "7B" can only mean one number.
 COUNTS = frozenset(
     {"n", "tokens", "flops", "unique_tokens", "batch_tokens", "steps", "step", "vocab_size", "experts", "streams"}
-    | {"n_non_vocab", "n_vocab", "n_dense", "n_active", "n_total", "n_encoder", "n_decoder"}
+    | {"n_non_vocab", "n_vocab", "n_dense", "n_active", "n_total", "n_average", "n_encoder", "n_decoder"}
 )

@@ -46,9 +46,18 @@ def listed(table: pd.DataFrame) -> str:
     return ", ".join(names[:_MOST_LISTED]) + more
 
 
+def row_number(table: pd.DataFrame, position: int) -> int:
+    """The row as the user counts it, from 1: in the whole table where `table` is a part of one, in its order."""
+    index = table.index
+    ours = pd.api.types.is_integer_dtype(index.dtype) and index.is_monotonic_increasing and index.is_unique
+    return (int(index[position]) if ours and index[0] >= 0 else position) + 1
+
+
 def kind_of(column: pd.Series[Any]) -> Kind:
     """What a column holds, missing values aside; a column of texts and numbers holds texts."""
     types = pd.api.types
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
     if types.is_bool_dtype(column.dtype):
         return "truth"
     if types.is_complex_dtype(column.dtype):
@@ -63,7 +72,7 @@ def to_floats(column: pd.Series[Any], counts: bool) -> NDArray[np.float64]:
     kind = kind_of(column)
     if kind in ("truth", "other"):
         return np.full(len(column), np.nan)
-    if kind == "number" and column.dtype != object:
+    if kind == "number" and pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return values_to_floats(column.to_numpy(dtype=object, na_value=np.nan), counts)
 

@@ -37,7 +37,6 @@ _TOKEN = re.compile(
     |(?P<sign>\*\*|==|!=|<=|>=|<>|&&|\|\||[-+*/()\[\],<>=&|!^])""",
     re.VERBOSE,
 )
-_SPACE = re.compile(r"\s*")
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _INSTEAD = {"=": "==", "&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "<>": "!=", "^": "**"}
 _DEEPEST = 40  # parentheses in parentheses: far below what would exhaust Python's stack
@@ -226,18 +225,22 @@ class _Parser:
         tokens: list[_Token] = []
         at = 0
         while True:
-            at = _end(_SPACE.match(self.text, at), at)
+            while at < len(self.text) and self.text[at].isspace():
+                at += 1
             if at == len(self.text):
                 return [*tokens, _Token("end", "", at)]
             match = _TOKEN.match(self.text, at)
             if match is None:
-                raise fault(self.text, at, self.where, f"found {self.text[at]!r}; accepted: {_VALUE}")
+                raise fault(self.text, at, self.where, _no_token(self.text[at:]))
             tokens.append(_token(match))
             at = match.end()
 
 
-def _end(match: re.Match[str] | None, otherwise: int) -> int:
-    return match.end() if match else otherwise
+def _no_token(text: str) -> str:
+    if text[0] in "\"'`":
+        return f"found {text[0]} without another {text[0]} that closes it"
+    word = re.findall(r"[\w.]+|.", text[:40], re.DOTALL)[0]
+    return f"found {word!r}; accepted: {_VALUE}"
 
 
 def _token(match: re.Match[str]) -> _Token:

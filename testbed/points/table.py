@@ -1,13 +1,20 @@
-"""The points table: one row a loss. From here on a table of anyone's runs is as good as our own.
+"""Reading and writing points tables: CSV, TSV, parquet and JSON lines, chosen by the file's suffix.
 
-Columns that a fit needs: a parameter count, tokens, loss. The others are used where they are there.
-Reads and writes CSV, parquet and JSON lines, chosen by the file's suffix.
+A file is read as it is or not at all: what does not fit its own header is an error, never cut or moved.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
+import warnings
+import zlib
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,36 +47,40 @@ COLUMNS = (
     "data_seed",
 )
 
+# Numbers to the last bit are pandas' default from 3.1 on, where asking for them is deprecated.
+_VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
+_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table from CSV, parquet or JSON lines; TableError where it cannot be read."""
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": pd.read_csv,
-        ".tsv": lambda p: pd.read_csv(p, sep="\t"),
-        ".parquet": pd.read_parquet,
-        ".jsonl": lambda p: pd.read_json(p, lines=True),
-    }
-    if path.suffix not in readers:
-        raise TableError(f"{path}: found suffix {path.suffix!r}; accepted: {', '.join(readers)}")
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """A table from .csv, .tsv, .parquet or .jsonl, the text formats also as .gz; TableError where it cannot be read.
+
+    Numbers are read to the last bit. Columns of one name keep it; whoever needs one of them is told.
+    """
+    path = Path(path)
+    suffix, zipped = _format(path)
     try:
-        table = readers[path.suffix](path)
+        content = path.read_bytes()
+        table = _READERS[suffix](gzip.decompress(content) if zipped else content)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not UTF-8 at byte {error.start}; save the table as UTF-8") from None
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise TableError(f"{path}: cannot be read as {path.suffix[1:]} ({str(error).splitlines()[0]})") from None
+    except (OSError, EOFError, zlib.error, ValueError, NotImplementedError, RecursionError) as error:
+        # pandas' and pyarrow's parser errors are among them
+        raise TableError(f"{path}: cannot be read as {suffix[1:]} ({_reason(error)})") from None
     if table.empty:
         raise TableError(f"{path}: the table has no rows")
     return table
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write CSV (17 digits), parquet or JSON lines, whole or not at all."""
+    """Write CSV or TSV (17 digits), parquet or JSON lines, whole or not at all."""
     writers: dict[str, Callable[[Path], object]] = {
         ".csv": lambda p: table.to_csv(p, index=False, float_format="%.17g"),
+        ".tsv": lambda p: table.to_csv(p, index=False, float_format="%.17g", sep="\t"),
         ".parquet": lambda p: table.to_parquet(p, index=False),
-        ".jsonl": lambda p: table.to_json(p, orient="records", lines=True, double_precision=15),
+        ".jsonl": lambda p: _write_json_lines(table, p),
     }
     if path.suffix not in writers:
         raise TableError(f"{path}: found suffix {path.suffix!r}; accepted: {', '.join(writers)}")
@@ -93,3 +104,81 @@ def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
 def without_target(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are not a held-out target's, where the table has roles."""
     return table[table["role"] != "target"] if "role" in table.columns else table
+
+
+def _format(path: Path) -> tuple[str, bool]:
+    """The suffix that names the format, and whether the file is compressed."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    suffix = (suffixes[:-1] if zipped else suffixes)[-1:] or [""]
+    if suffix[0] not in _READERS or (zipped and suffix[0] == ".parquet"):
+        found = "".join(path.suffixes[-2:]) if zipped else path.suffix
+        raise TableError(
+            f"{path}: found suffix {found!r}; accepted: {', '.join(_READERS)}, and all but .parquet also with .gz"
+        )
+    return suffix[0], zipped
+
+
+def _read_separated(content: bytes, separator: str) -> pd.DataFrame:
+    text = content.decode("utf-8-sig")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            # index_col=False: else a row of more fields than the header would shift every column by one
+            table: pd.DataFrame = pd.read_csv(
+                StringIO(text), sep=separator, index_col=False, low_memory=False, **_EXACT
+            )
+        except pd.errors.ParserWarning:
+            raise ValueError("the rows have more fields than the header; name every column") from None
+    first = pd.read_csv(StringIO(text), sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+    header = first.iloc[0].tolist()
+    if len(header) == len(table.columns):  # pandas renames the second of two columns of one name
+        times = Counter(header)
+        table.columns = pd.Index([h if times[h] > 1 else c for h, c in zip(header, table.columns, strict=True)])
+    return table
+
+
+def _read_parquet(content: bytes) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(BytesIO(content))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:  # its description of the columns is broken
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    named = [name for name in table.index.names if name is not None]
+    return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
+
+
+def _read_json_lines(content: bytes) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(content.decode("utf-8-sig").split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+            if not isinstance(row, dict):
+                raise ValueError(
+                    f"line {number} holds {line.strip()[:40]}; accepted: an object with columns as its keys"
+                )
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
+    """As json writes numbers, to the last bit; missing values are null."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+_READERS: dict[str, Callable[[bytes], pd.DataFrame]] = {
+    ".csv": partial(_read_separated, separator=","),
+    ".tsv": partial(_read_separated, separator="\t"),
+    ".parquet": _read_parquet,
+    ".jsonl": _read_json_lines,
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from testbed.errors import TableError
 from testbed.points import expressions as ex
-from testbed.points.numbers import Kind, column_of, kind_of, to_floats, values_to_floats
+from testbed.points.numbers import Kind, column_of, kind_of, row_number, to_floats, values_to_floats
 from testbed.points.parsing import parse
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -42,7 +43,8 @@ def filter_rows(table: pd.DataFrame, expression: str, where: str) -> pd.DataFram
     """The rows of `table` for which `expression` holds, with their row labels; TableError where none does."""
     kept = table[_Evaluation(table, expression, where).condition(parse(expression, where))]
     if kept.empty:
-        raise TableError(f"{where}: none of the {len(table)} rows has {expression}; widen the condition")
+        shown = expression if len(expression) <= 100 else expression[:99] + "…"
+        raise TableError(f"{where}: none of the {len(table)} rows has {shown}; widen the condition")
     return kept
 
 
@@ -94,9 +96,9 @@ class _Evaluation:
             case ex.Not(part, at):
                 return _Values("truth", ~self.condition(part), at)
             case ex.Every(parts, at):
-                return _Values("truth", np.logical_and.reduce([self.condition(part) for part in parts]), at)
+                return _Values("truth", reduce(np.logical_and, (self.condition(part) for part in parts)), at)
             case ex.Some(parts, at):
-                return _Values("truth", np.logical_or.reduce([self.condition(part) for part in parts]), at)
+                return _Values("truth", reduce(np.logical_or, (self.condition(part) for part in parts)), at)
 
     def _column(self, name: str, at: int) -> _Values:
         column = self._series(name, at)
@@ -137,7 +139,7 @@ class _Evaluation:
         numbers = values_to_floats(values.data, counts=True)
         bad = np.flatnonzero(np.isnan(numbers) & ~pd.isna(values.data))
         if bad.size:
-            found = f"found texts, such as {values.data[bad[0]]!r} in row {bad[0] + 1}"
+            found = f"found texts, such as {values.data[bad[0]]!r} in row {row_number(self.table, int(bad[0]))}"
             raise self._fault(
                 values.at, f"{found}; accepted: a column of numbers, or a comparison with a text in quotes"
             )
@@ -169,7 +171,7 @@ class _Evaluation:
                 raise self._fault(value.at, f"{_SAID[left.kind]} cannot be compared with {_SAID[value.kind]}")
         if left.kind == "text":
             return np.asarray(pd.Series(np.atleast_1d(left.data)).isin([value.data for value in wanted]))
-        return np.asarray(np.logical_or.reduce([self._compare("==", left, value) for value in wanted]))
+        return reduce(np.logical_or, (self._compare("==", left, value) for value in wanted))
 
     def _missing(self, part: ex.Node) -> NDArray[np.bool_]:
         if isinstance(part, ex.Column):
