@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from testbed.errors import TableError
+from testbed.fit.intervals import LEAST_RESAMPLES
 from testbed.fit.result import Fit
 from testbed.fit.search import Search
 from testbed.laws import LAWS, Law, find_law
@@ -33,8 +34,7 @@ def to_dict(fit: Fit, level: float) -> dict[str, Any]:
 
 def summary_dict(fit: Fit, level: float) -> dict[str, Any]:
     """What a reader asks of a fit first, as JSON values."""
-    has_intervals = len(fit.resamples) > 0
-    bounds = fit.conf_int(1 - level) if has_intervals else None
+    bounds = fit.conf_int(1 - level) if len(fit.resamples) >= LEAST_RESAMPLES else None
     return {
         "law": _law_name(fit.law),
         "params": fit.theta,

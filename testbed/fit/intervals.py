@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Method = Literal["percentile", "bca", "profile"]
 
 _WIDEST = 64.0  # standard errors within which a profile's ends are looked for
-_LEAST_RESAMPLES = 20
+LEAST_RESAMPLES = 20
 
 
 def intervals(fit: Fit, level: float, method: Method) -> pd.DataFrame:
@@ -140,10 +140,10 @@ def _unit(fit: Fit) -> float:
 
 def _widened(fit: Fit) -> Array:
     """Resamples [n_boot, p] with their spread about the estimate inflated for the finite number of seeds."""
-    if len(fit.resamples) < _LEAST_RESAMPLES:
+    if len(fit.resamples) < LEAST_RESAMPLES:
         raise ConfigError(
             f"{fit.law.name} was fitted with n_boot={len(fit.resamples)}; "
-            f"an interval by resampling needs at least {_LEAST_RESAMPLES}"
+            f"an interval by resampling needs at least {LEAST_RESAMPLES}"
         )
     centre = np.array(list(fit.theta.values()))
     return np.asarray(centre + fit.rows.inflation * (fit.resamples - centre))

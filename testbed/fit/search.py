@@ -142,7 +142,7 @@ def _non_negative(basis: Array, target: Array, signed: list[bool]) -> tuple[Arra
         amounts = np.zeros_like(moment)
         if active:
             part = gram[:, active][:, :, active] + 1e-13 * np.eye(len(active))
-            finite = np.isfinite(part).all(axis=(1, 2)) & np.isfinite(moment[:, active]).all(axis=1)
+            finite = np.asarray(np.isfinite(part.sum(axis=(1, 2)) + moment[:, active].sum(axis=1)), bool)
             part = np.where(finite[:, None, None], part, np.eye(len(active)))
             amounts[:, active] = np.linalg.solve(part, moment[:, active, None])[:, :, 0]
             amounts[~finite] = np.nan

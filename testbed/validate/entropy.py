@@ -42,9 +42,7 @@ def entropy(clean: pd.DataFrame, settings: Settings) -> Entropy | None:
 def _bounds(name: str, grid: pd.DataFrame, settings: Settings) -> tuple[float, float] | None:
     if min(grid["n"].nunique(), grid["tokens"].nunique()) < 2 or len(grid.groupby(["n", "tokens"])) <= 5:
         return None
-    fit = fit_law(
-        name, grid, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed
-    )
+    fit = fit_law(name, grid, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed)
     if "E" not in fit.params:
         return None
     return fit.interval("E", settings.level)

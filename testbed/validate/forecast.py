@@ -107,9 +107,7 @@ def make_forecast(
 
 
 def _fitted(name: str, clean: pd.DataFrame, settings: Settings) -> Fit:
-    return fit_law(
-        name, clean, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed
-    )
+    return fit_law(name, clean, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed)
 
 
 def rule_in_words(settings: Settings) -> str:
