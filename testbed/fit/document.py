@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,4 @@ def _law_name(law: Law) -> str:
 
 
 def _versions() -> dict[str, str]:
-    import scipy
-
-    from testbed import __version__
-
-    return {"testbed": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
+    return {name: version(name) for name in ("testbed", "numpy", "scipy")}

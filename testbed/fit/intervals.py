@@ -45,10 +45,10 @@ def profile(fit: Fit, name: str, values: Array) -> Array:
     The unit is mean(psi^2) / mean(psi'), so that the rise is asymptotically chi-square with one degree of
     freedom for independent errors of one distribution (Huber and Ronchetti, Robust Statistics, 2009, 13.6).
     """
-    centre = fit.theta[name]
-    if name in fit.fixed or name not in fit.theta:
-        free = [p.name for p in fit.problem.coordinates.free]
+    free = [p.name for p in fit.problem.coordinates.free]
+    if name not in free:
         raise ConfigError(f"profile: {name!r} is not a free parameter of {fit.law.name}; accepted: {', '.join(free)}")
+    centre = fit.theta[name]
     rise = np.empty(len(values))
     for side in (values >= centre, values < centre):  # outward from the estimate, each from its neighbour's optimum
         theta = dict(fit.theta)
