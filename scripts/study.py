@@ -16,7 +16,7 @@ def main(config_path: str, folder: str | None = None) -> None:
     print(points[points["phase"] == "annealed"][["n_params_non_embedding", "tokens", "flops", "loss"]])
 
     for fit in study.fit().values():  # one fit a law
-        print(fit.law.name, fit.params)
+        print(fit.law.name, fit.theta)
 
     forecast = study.seal()  # from here on the forecast cannot be changed
     print(f"forecast {forecast.predicted:.4f} in [{forecast.interval.low:.4f}, {forecast.interval.high:.4f}]")

@@ -32,6 +32,7 @@ def fit_law(
     space: Literal["log", "linear"] | None = None,
     replicates: Replicates = "separate",
     fixed: Mapping[str, float] | None = None,
+    start: Mapping[str, float] | None = None,
     n_boot: int = 1000,
     seed: int = 0,
     where: str = "the table",
@@ -42,7 +43,8 @@ def fit_law(
     are found by their usual names. `loss` is "huber" (default on log responses; its width is `delta`),
     "lad", "ls" (default on linear ones) or "huber-likelihood"; `space` overrides where the law takes
     residuals. `replicates="mean"` fits the mean of the runs at each design instead of every point.
-    `fixed` holds parameters at values. `n_boot` resamples of whole runs give the intervals.
+    `fixed` holds parameters at values. With `start` the optimum next to these parameters is taken instead
+    of the global one. `n_boot` resamples of whole runs give the intervals.
 
     Raises TableError for a table that cannot be fitted, ConfigError for arguments that make no sense.
     """
@@ -58,7 +60,7 @@ def fit_law(
     _check_rows(law, rows, fixed, where)
     prepared = law.prepare(rows.columns)
     problem = Problem(Coordinates.of(law, prepared, rows.y, space, fixed), prepared, loss, delta)
-    found, search = problem.best(rows.y)
+    found, search = problem.best(rows.y) if start is None else problem.nearest(rows.y, start)
     resamples, converged = _resampled(problem, rows, found.phi, n_boot, seed)
     return Fit(
         law=law,

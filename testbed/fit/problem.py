@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -44,6 +45,11 @@ class Problem:
         ones = np.ones((1, len(y)))
         found, search = global_minimum(self.kernel, y, ones[0], self._width, self._unit)
         return (self.solve(y, ones, found.phi) if self._sharp else found), search
+
+    def nearest(self, y: Array, theta: Mapping[str, float]) -> tuple[Minimum, Search]:
+        """The minimum [1] next to given parameters."""
+        found = self.solve(y, np.ones((1, len(y))), self.coordinates.coordinates(theta)[None])
+        return found, Search(1, 1, 1)
 
     def solve(self, y: Array, weights: Array, starts: Array) -> Minimum:
         """The minima nearest to starts [B, p] under weights [B, n]; y [n] or [B, n]."""

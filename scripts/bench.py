@@ -1,0 +1,42 @@
+"""Figures to hold the product to, measured here and now: python scripts/bench.py fit [--data DIR] [--only NAME ...].
+
+`fit`: the fitter against exact optima, published results, other implementations and its own promises.
+Times are CPU seconds of one thread, and ratios of times taken in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["fit"])
+    parser.add_argument("--only", nargs="*", default=None, help="names of single measurements")
+    parser.add_argument("--out", type=Path, default=None, help="write the table as Markdown too")
+    chosen = parser.parse_args()
+
+    from scripts.bench_fit import MEASUREMENTS
+
+    unknown = sorted(set(chosen.only or ()) - set(MEASUREMENTS))
+    if unknown:
+        parser.error(f"no measurement {', '.join(unknown)}; accepted: {', '.join(MEASUREMENTS)}")
+    lines = ["| bar | measured | asked | met |", "|---|---|---|---|"]
+    print("\n".join(lines), flush=True)
+    for name in chosen.only or MEASUREMENTS:
+        for bar in MEASUREMENTS[name]():
+            lines.append(f"| {bar.what} | {bar.measured} | {bar.asked} | {'yes' if bar.met else 'NO'} |")
+            print(lines[-1], flush=True)
+    if chosen.out is not None:
+        chosen.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
