@@ -370,3 +370,10 @@ def test_the_analysis_wing_never_imports_torch():
         "sys.exit(bool({'torch', 'transformers', 'testbed.train', 'testbed.store'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_points_of_a_single_run_are_drawn_one_by_one():
+    points = noisy(LAWS["hoffmann"], PLANTED["hoffmann"], 0.01)
+    alone = fit_law("hoffmann", points.assign(run="only"), n_boot=50)
+    assert alone.n_runs == 1
+    assert np.array_equal(alone.resamples, fit_law("hoffmann", points, n_boot=50).resamples)

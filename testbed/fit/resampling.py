@@ -28,8 +28,9 @@ _AT_A_TIME = 2e7  # weights that are held at once
 class Rows:
     """Rows of a fit: raw `columns` [rows] and the mean response `y` of each, its log where residuals are of logs.
 
-    `members` [rows, runs] says which runs made each row, `responses` likewise with what they reached;
-    `designs` are the columns of each point, `runs` the number of its run.
+    `members` [rows, units] says which runs made each row, `responses` likewise with what they reached;
+    `designs` are the columns of each point, `units` the number of its run. Where a single run made them
+    all, its points are the units: nothing else can be drawn, though they share their noise.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -37,30 +38,32 @@ class Rows:
     members: sparse.csr_array
     responses: sparse.csr_array
     designs: pd.DataFrame
-    runs: NDArray[np.intp]
+    units: NDArray[np.intp]
+    n_runs: int
 
     @classmethod
     def of(cls, points: pd.DataFrame, law: Law, space: str, replicates: Replicates) -> Rows:
         """From the law's columns, its response and run: each point a row, or the mean of the seeds at one design."""
         run, names = pd.factorize(points["run"])
+        units = run if len(names) > 1 else np.arange(len(points))
         by = [name for name in law.columns if name != "run"]
         row = _cells(points[by]) if replicates == "mean" else np.arange(len(points))
-        shape = (int(row.max()) + 1, len(names))
+        shape = (int(row.max()) + 1, int(units.max()) + 1)
         response = points[law.response].to_numpy(np.float64)
         y = np.log(response) if space == "log" else response
-        members = sparse.coo_array((np.ones(len(points)), (row, run)), shape=shape).tocsr()
-        responses = sparse.coo_array((y, (row, run)), shape=shape).tocsr()
+        members = sparse.coo_array((np.ones(len(points)), (row, units)), shape=shape).tocsr()
+        responses = sparse.coo_array((y, (row, units)), shape=shape).tocsr()
         if replicates == "mean":
             table = points[by].assign(y=y).groupby(row, sort=True).mean()
             columns = {name: table[name].to_numpy() for name in by}
             y = table["y"].to_numpy()
         else:
             columns = {name: points[name].to_numpy() for name in law.columns}
-        return cls(columns, y, members, responses, points[by], run)
+        return cls(columns, y, members, responses, points[by], units, len(names))
 
     @property
-    def n_runs(self) -> int:
-        """Runs that made the rows."""
+    def n_units(self) -> int:
+        """How many runs (or points of a single run) there are to draw from."""
         return int(self.members.shape[1])
 
     @cached_property
@@ -68,8 +71,8 @@ class Rows:
         """Number of each run's design [runs]: runs with the same points are replicates of each other."""
         cells = _cells(self.designs)
         marks = np.random.default_rng(0).random((int(cells.max()) + 1, 2))  # cells are known by the sum of their marks
-        sums = [np.bincount(self.runs, weights=marks[cells, k], minlength=self.n_runs).round(9) for k in range(2)]
-        counts = np.bincount(self.runs, minlength=self.n_runs)
+        sums = [np.bincount(self.units, weights=marks[cells, k], minlength=self.n_units).round(9) for k in range(2)]
+        counts = np.bincount(self.units, minlength=self.n_units)
         return _cells(pd.DataFrame({"count": counts, "first": sums[0], "second": sums[1]}))
 
     @cached_property
@@ -88,17 +91,17 @@ class Rows:
     def times(self, count: int, seed: int) -> Iterator[Array]:
         """How often each run is drawn [some, runs], in batches: among replicates where all have some, else among all."""
         rng = np.random.default_rng(seed)
-        groups = self.strata if self.seeds > 1 else np.zeros(self.n_runs, np.intp)
+        groups = self.strata if self.seeds > 1 else np.zeros(self.n_units, np.intp)
         order = np.argsort(groups, kind="stable")
         sizes = np.bincount(groups)
         first = np.repeat(np.cumsum(sizes) - sizes, sizes)
         span = np.repeat(sizes, sizes)
-        batch = max(1, int(_AT_A_TIME / max(self.n_runs, len(self.y))))
+        batch = max(1, int(_AT_A_TIME / max(self.n_units, len(self.y))))
         for start in range(0, count, batch):
             some = min(batch, count - start)
-            drawn = order[first + (rng.random((some, self.n_runs)) * span).astype(np.intp)]
-            flat = drawn + self.n_runs * np.arange(some)[:, None]
-            yield np.bincount(flat.ravel(), minlength=some * self.n_runs).reshape(some, -1).astype(np.float64)
+            drawn = order[first + (rng.random((some, self.n_units)) * span).astype(np.intp)]
+            flat = drawn + self.n_units * np.arange(some)[:, None]
+            yield np.bincount(flat.ravel(), minlength=some * self.n_units).reshape(some, -1).astype(np.float64)
 
     def resampled(self, times: Array) -> tuple[Array, Array]:
         """Responses, [rows] or [some, rows], and weights [some, rows] when each run is drawn so often."""
