@@ -27,7 +27,7 @@ class Krajewski(Law):
         exponent("alpha", (0.02, 1.0)),
     )
     columns: ClassVar[tuple[str, ...]] = ("flops",)
-    formula = r"Q = Q_{random} + (1 - Q_{random}) e^{-A/C^{\alpha}}"
+    formula = r"Q = Q_{random} + (1 - Q_{random}) \exp\left(-\frac{A}{C^{\alpha}}\right)"
     source = "arXiv:2512.08894, eq. 2"
     response = "accuracy"
     space = "linear"
@@ -69,7 +69,7 @@ class KrajewskiND(Krajewski):
         exponent("beta", (0.03, 1.5)),
     )
     columns = ("n", "tokens")
-    formula = r"Q = Q_{random} + (1 - Q_{random}) e^{-A/N^{\alpha} - B/D^{\beta}}"
+    formula = r"Q = Q_{random} + (1 - Q_{random}) \exp\left(-\frac{A}{N^{\alpha}} - \frac{B}{D^{\beta}}\right)"
     source = "arXiv:2512.08894, eq. 4"
 
 
@@ -79,18 +79,20 @@ class Bhagia(Law):
     The first step is any law of that loss (the paper's: the loss of the task's right answers, in bits
     per byte; a validation loss serves too). The paper writes a / (1 + exp(-k (L - L_0))) + b; its k has
     the sign turned here, so that k is above 0, b is the accuracy at a high loss, hence of guessing
-    (hold it by fixed={"b": 0.25}), and b + a the accuracy at a low one. `accuracy` between 0 and 1.
+    (hold it by fixed={"b": 0.25}), and b + a the accuracy at a low one. `accuracy` between 0 and 1. Points
+    that all lie on one side of L_0 do not show the other plateau: then a or b is not identified, and a
+    forecast beyond them is worth nothing.
     """
 
     name = "bhagia"
     parameters = (
-        amplitude("a"),
+        fraction("a", (0.1, 0.95)),
         constant("b"),
         scale("k", (0.3, 30.0)),
         scale("L_0", (0.3, 1.5), column="loss"),
     )
     columns = ("loss",)
-    formula = r"Acc = b + \frac{a}{1 + e^{k (L - L_0)}}"
+    formula = r"Q = b + a \left(1 + \exp(k (L - L_0))\right)^{-1}"
     source = "arXiv:2412.04403, the second step"
     response = "accuracy"
     space = "linear"

@@ -32,7 +32,7 @@ class Fernandes(Law):
         exponent("c_3", (0.1, 3.0)),
     )
     columns = ("n", "share")
-    formula = r"L = E + \beta (f N)^{-\alpha}, f = p + c_1 p^{c_2} (1 - p)^{c_3}"
+    formula = r"L = E + \beta \left((p + c_1 p^{c_2} (1 - p)^{c_3}) N\right)^{-\alpha}"
     source = "arXiv:2302.09650, the joint law with its approximate f(p)"
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:

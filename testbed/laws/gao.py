@@ -41,7 +41,7 @@ class GaoRL(Law):
     name = "gao_rl"
     parameters = GaoBon.parameters
     columns = ("distance",)
-    formula = r"R = d (\alpha - \beta log d)"
+    formula = r"R = d (\alpha - \beta \log d)"
     source = "arXiv:2210.10760, sec. 1"
     response = "reward"
     space = "linear"

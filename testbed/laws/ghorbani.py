@@ -21,5 +21,5 @@ class Ghorbani(AdditiveLaw):
         exponent("p_d", (0.02, 1.0)),
     )
     columns = ("n_encoder", "n_decoder")
-    formula = r"L = E + \frac{A}{N_e^{p_e} N_d^{p_d}}"
+    formula = r"L = E + A N_e^{-p_e} N_d^{-p_d}"
     source = "arXiv:2109.07740, the bivariate law"

@@ -43,7 +43,7 @@ class UShape(Law):
     name = "u_shape"
     parameters = (real("Q_0", linear=True), real("k", linear=True), scale("C_0", (1e-4, 1e4), column="flops"))
     columns = ("flops",)
-    formula = r"Q = Q_0 + k log^2(C/C_0)"
+    formula = r"Q = Q_0 + k \left(\log(C/C_0)\right)^2"
     source = "arXiv:2211.02011 shows the shape; no equation there"
     response = "accuracy"
     space = "linear"

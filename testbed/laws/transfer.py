@@ -25,7 +25,7 @@ class IsikBleu(Law):
         exponent("beta", (0.1, 3.0)),
     )
     columns = ("tokens",)
-    formula = r"BLEU = (log(A D^{\alpha}))^{\beta}"
+    formula = r"BLEU = \left(\log(A D^{\alpha})\right)^{\beta}"
     source = "arXiv:2402.04177, the law of BLEU"
     response = "bleu"
 

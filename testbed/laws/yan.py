@@ -20,7 +20,7 @@ class YanTokens(Law):
     name = "yan_tokens"
     parameters = (real("a", linear=True), real("b", linear=True))
     columns: ClassVar[tuple[str, ...]] = ("tokens",)
-    formula = r"Acceptance = b + a log D"
+    formula = r"Acceptance = b + a \log D"
     source = "arXiv:2505.07858, theorem 1.1"
     response = "acceptance"
     space = "linear"
@@ -35,5 +35,5 @@ class YanN(YanTokens):
 
     name = "yan_n"
     columns = ("n",)
-    formula = r"Acceptance = b + a log N"
+    formula = r"Acceptance = b + a \log N"
     source = "arXiv:2505.07858, theorem 1.2"
