@@ -9,9 +9,16 @@ from __future__ import annotations
 import importlib
 
 from testbed.errors import ConfigError
+from testbed.laws.downstream import Bhagia, Krajewski, KrajewskiND
+from testbed.laws.fernandes import Fernandes
+from testbed.laws.gao import GaoBon, GaoRL
+from testbed.laws.ghorbani import Ghorbani
 from testbed.laws.hoffmann import Hoffmann, HoffmannTied
 from testbed.laws.kaplan import Kaplan, KaplanC, KaplanConstant, KaplanD, KaplanN
 from testbed.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, plain_formula
+from testbed.laws.shapes import InverseScaling, UShape
+from testbed.laws.transfer import IsikBleu, IsikLoss
+from testbed.laws.yan import YanN, YanTokens
 
 _LIBRARY: tuple[Law, ...] = (
     Hoffmann(),
@@ -21,6 +28,19 @@ _LIBRARY: tuple[Law, ...] = (
     KaplanN(),
     KaplanD(),
     KaplanC(),
+    Ghorbani(),
+    Fernandes(),
+    Krajewski(),
+    KrajewskiND(),
+    Bhagia(),
+    IsikBleu(),
+    IsikLoss(),
+    YanTokens(),
+    YanN(),
+    GaoBon(),
+    GaoRL(),
+    InverseScaling(),
+    UShape(),
 )
 LAWS = {law.name: law for law in _LIBRARY}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import kaplan
+from . import downstream, kaplan
 from .design import Planted
 
-PLANTED: dict[str, Planted] = kaplan.PLANTED
+PLANTED: dict[str, Planted] = kaplan.PLANTED | downstream.PLANTED
