@@ -9,13 +9,21 @@ from __future__ import annotations
 import importlib
 
 from testbed.errors import ConfigError
+from testbed.laws.bnsl import BNSL, BNSL2
+from testbed.laws.coupled import Coupled
 from testbed.laws.downstream import Bhagia, Krajewski, KrajewskiND
+from testbed.laws.farseer import Farseer
 from testbed.laws.fernandes import Fernandes
+from testbed.laws.gadre import Gadre, GadreError
 from testbed.laws.gao import GaoBon, GaoRL
 from testbed.laws.ghorbani import Ghorbani
+from testbed.laws.goyal import Goyal
+from testbed.laws.henighan import HenighanC, HenighanD, HenighanN
+from testbed.laws.hestness import Hestness
 from testbed.laws.hoffmann import Hoffmann, HoffmannTied
-from testbed.laws.kaplan import Kaplan, KaplanC, KaplanConstant, KaplanD, KaplanN
+from testbed.laws.kaplan import Kaplan, KaplanC, KaplanD, KaplanN, KaplanND
 from testbed.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, plain_formula
+from testbed.laws.muennighoff import Muennighoff
 from testbed.laws.shapes import InverseScaling, UShape
 from testbed.laws.transfer import IsikBleu, IsikLoss
 from testbed.laws.yan import YanN, YanTokens
@@ -24,10 +32,22 @@ _LIBRARY: tuple[Law, ...] = (
     Hoffmann(),
     HoffmannTied(),
     Kaplan(),
-    KaplanConstant(),
+    KaplanND(),
     KaplanN(),
     KaplanD(),
     KaplanC(),
+    Coupled(),
+    HenighanN(),
+    HenighanD(),
+    HenighanC(),
+    Hestness(),
+    BNSL(),
+    BNSL2(),
+    Gadre(),
+    GadreError(),
+    Muennighoff(),
+    Goyal(),
+    Farseer(),
     Ghorbani(),
     Fernandes(),
     Krajewski(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import downstream, kaplan
+from . import data_laws, downstream, kaplan
 from .design import Planted
 
-PLANTED: dict[str, Planted] = kaplan.PLANTED | downstream.PLANTED
+PLANTED: dict[str, Planted] = kaplan.PLANTED | data_laws.PLANTED | downstream.PLANTED
