@@ -166,6 +166,7 @@ def test_only_annealed_rows_are_kept_and_their_absence_is_told():
     table = pd.DataFrame({"phase": ["stable", "annealed"], "loss": [3.0, 2.0]})
     assert annealed_only(table, "t")["loss"].tolist() == [2.0]
     assert len(annealed_only(table.drop(columns="phase"), "t")) == 2
+    assert len(annealed_only(table.assign(phase=["hot", "cooldown_end"]), "t")) == 2
     with pytest.raises(TableError, match=r"no row with phase annealed \(found stable\)"):
         annealed_only(table.head(1), "t")
 

@@ -115,15 +115,21 @@ def solve(
 
 def plot(
     path: FitPath,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="PATH", help="a page (.html) or a picture (.svg, .png)")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="PATH", help="a page (.html), a picture (.svg, .png, .pdf) or a folder"),
+    ],
     figure: Annotated[str | None, typer.Option(help="one figure only; without it a page has all of them")] = None,
+    params: Annotated[str | None, typer.Option(help="a target's parameters, drawn with its prediction")] = None,
+    tokens: Annotated[str | None, typer.Option(help="the target's tokens")] = None,
     level: Level = 0.9,
 ) -> None:
     """Draw a fit: iso-loss contours, IsoFLOP slices, residuals, profiles, resamples, extrapolation."""
     from testbed.report.fit_figures import save_figures
 
     check_level(level)
-    for written in save_figures(read_fit(path), out, figure=figure, level=level):
+    target = target_columns(params, tokens, None) or None
+    for written in save_figures(read_fit(path), out, figure=figure, level=level, target=target):
         console.print(f"written: {written}", markup=False)
 
 

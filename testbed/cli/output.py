@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+_TABLE_WIDTH = 140  # a table is not folded into less: a terminal can be made wider, a file has no width
+
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -49,7 +51,7 @@ def print_table(table: Table) -> None:
     shown = RichTable(*table.titles, box=None, padding=(0, 2, 0, 0))
     for row in table.rows:
         shown.add_row(*row)
-    console.print(shown)
+    console.print(shown, width=max(console.width, _TABLE_WIDTH), crop=False)
 
 
 def print_json(value: Any) -> None:

@@ -198,6 +198,41 @@ def backtest(
         console.print(sentence, markup=False)
 
 
+def approaches(
+    table: TablePath,
+    flops: Annotated[
+        list[str] | None, typer.Option("--flops", metavar="C", help="budgets of the IsoFLOP curves; found if not given")
+    ] = None,
+    law: Annotated[str, typer.Option(help="the law of approach 3, of n and tokens")] = "hoffmann",
+    n: N = None,
+    d: D = None,
+    loss: LossColumn = None,
+    run: Run = None,
+    column: Other = None,
+    where: Where = None,
+    bootstrap: Bootstrap = 1000,
+    seed: Seed = 0,
+    with_target: WithTarget = False,
+    all_phases: AllPhases = False,
+    as_json: AsJson = False,
+) -> None:
+    """The compute-optimal exponents by envelope, by IsoFLOP curves and by a fitted law, side by side."""
+    from testbed.fit.three_ways import side_by_side
+    from testbed.report.tables import approaches_table
+
+    chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
+    budgets = None if flops is None else [number(c, "--flops") for c in flops]
+    found = side_by_side(
+        chosen.raw, law=law, budgets=budgets, columns=chosen.columns, n_boot=bootstrap, seed=seed, where=chosen.where
+    )
+    if as_json:
+        print_json({"approaches": frame_rows(found.table), "refused": found.refused})
+        return
+    print_table(approaches_table(found))
+    for approach, reason in found.refused.items():
+        console.print(f"{approach}: {reason}", markup=False)
+
+
 def laws(
     name: Annotated[str | None, typer.Argument(metavar="LAW", help="one law, with all that it needs")] = None,
     as_json: AsJson = False,
@@ -266,4 +301,4 @@ def _print_law(fitted: Fit) -> None:
     )
 
 
-COMMANDS = (fit, compare, backtest, laws)
+COMMANDS = (fit, compare, backtest, approaches, laws)

@@ -52,6 +52,9 @@ _VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
 _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
 
 
+_PHASES = {"stable", "decaying", "annealed"}
+
+
 def read_table(path: Path | str) -> pd.DataFrame:
     """A table from .csv, .tsv, .parquet or .jsonl, the text formats also as .gz; TableError where it cannot be read.
 
@@ -89,8 +92,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows whose loss is comparable between runs: phase "annealed", where the table has a phase."""
-    if "phase" not in table.columns:
+    """The rows whose loss is comparable between runs: phase "annealed", where the table has our phases.
+
+    What a foreign table's phases mean is not known here: it is left as it is.
+    """
+    if "phase" not in table.columns or not set(table["phase"]) <= _PHASES:
         return table
     kept = table[table["phase"] == "annealed"]
     if kept.empty:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from testbed.fit import Fit
+    from testbed.fit.three_ways import ThreeWays
     from testbed.records import Forecast, Provenance, RunSpec, Verdict
 
 
@@ -93,6 +94,17 @@ def frontier_table(best: pd.DataFrame, level: float) -> Table:
         rows.append(tuple(cells))
     interval = _interval(level)
     return Table(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss"), tuple(rows))
+
+
+def approaches_table(found: ThreeWays) -> Table:
+    """The exponents of each approach with their intervals, and its N and D at the table's most compute."""
+    rows = []
+    for row in found.table.to_dict("records"):
+        ends = [f"{row[k]:.3f} ({row[f'{k}_low']:.3f} to {row[f'{k}_high']:.3f})" for k in "ab"]
+        optima = "" if row["optima"] is None or row["optima"] != row["optima"] else f"{row['optima']:.0f}"
+        rows.append((row["approach"], optima, *ends, show_count(row["n"]), show_count(row["tokens"])))
+    at = f"at {found.flops:.3g} FLOPs"
+    return Table(("approach", "optima", "N ~ C^a", "D ~ C^b", f"N {at}", f"D {at}"), tuple(rows))
 
 
 def frame_table(frame: pd.DataFrame) -> Table:
