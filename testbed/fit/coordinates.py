@@ -23,6 +23,8 @@ _COMPLEX_STEP = 1e-30
 _FLOOR = 30.0  # a term is not searched below exp(-30) of the typical response
 _ZERO = 12.0  # and counts as 0 below exp(-12) of it
 _EXPONENTS = (1e-3, 6.0)  # a law whose exponent ends at either edge is not identified
+_LOG_SCALE = 30.0  # how far beyond its start range the log of a scale is searched
+_WIDTHS = 20.0  # and a real, in widths of that range
 _LOGIT = 15.0  # how near to 0 and 1 a fraction is searched
 
 
@@ -123,14 +125,13 @@ class Coordinates:
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Lowest and highest coordinates, each [p]."""
-        edges = {"exponent": _EXPONENTS, "fraction": (-_LOGIT, _LOGIT), "real": (-np.inf, np.inf), "scale": (-300, 300)}
-        pairs = [edges.get(p.role) or (self._floor(p), np.inf) for p in self.free]
+        pairs = [self._edges(p) for p in self.free]
         return np.array([low for low, _ in pairs], np.float64), np.array([high for _, high in pairs], np.float64)
 
     def at_edge(self, phi: Array) -> list[str]:
         """Free parameters whose coordinate [p] stands at a bound."""
         low, high = self.bounds
-        return [p.name for k, p in enumerate(self.free) if phi[k] <= low[k] or phi[k] >= high[k]]
+        return [p.name for k, p in enumerate(self.free) if phi[k] <= low[k] + 1e-6 or phi[k] >= high[k] - 1e-6]
 
     def response(self, phi: NDArray[Any], columns: Columns) -> NDArray[Any]:
         """The law's response in the space of residuals [B, n], at coordinates [B, p] and prepared columns."""
@@ -191,6 +192,20 @@ class Coordinates:
         if p.role == "fraction":
             return np.asarray(1 / (1 + np.exp(-coordinate)))
         return coordinate
+
+    def _edges(self, p: Parameter) -> tuple[float, float]:
+        """How far a search may go: to where a parameter has stopped to mean anything."""
+        if p.role in ("amplitude", "constant"):
+            return self._floor(p), np.inf
+        if p.role == "exponent":
+            return _EXPONENTS
+        if p.role == "fraction":
+            return -_LOGIT, _LOGIT
+        if p.linear:
+            return (-np.inf, np.inf) if p.role == "real" else (-_LOG_SCALE * 10, _LOG_SCALE * 10)
+        low, high = (float(end) for end in self.start(p, np.array([0.0, 1.0])))
+        room = _LOG_SCALE if p.role == "scale" else _WIDTHS * (high - low)
+        return low - room, high + room
 
     def _floor(self, p: Parameter) -> float:
         return float(np.log(self.smallest if p.role == "constant" else self.typical)) - _FLOOR
