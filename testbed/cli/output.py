@@ -51,7 +51,7 @@ def print_table(table: Table) -> None:
     shown = RichTable(*table.titles, box=None, padding=(0, 2, 0, 0))
     for row in table.rows:
         shown.add_row(*row)
-    console.print(shown, width=max(console.width, _TABLE_WIDTH), crop=False)
+    Console(width=max(console.width, _TABLE_WIDTH), highlight=False).print(shown)
 
 
 def print_json(value: Any) -> None:

@@ -191,11 +191,11 @@ def backtest(
     if as_json:
         print_json(tested.to_dict())
         return
-    from testbed.report.tables import frame_table
+    from testbed.report import words
+    from testbed.report.tables import backtest_table
 
-    print_table(frame_table(tested.table()))
-    for sentence in tested.sentences():
-        console.print(sentence, markup=False)
+    print_table(backtest_table(tested))
+    console.print(words.backtest_sentence(tested), markup=False)
 
 
 def approaches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ def side_by_side(
     """
     fit = fit_law(law, data, columns=columns, n_boot=n_boot, seed=seed, where=where)
     flops = float((6 * fit.points["n"] * fit.points["tokens"]).max())
-    makers = {
+    makers: dict[str, Callable[[], Allocation]] = {
         "1, envelope": lambda: approach_1(data, columns=columns, n_boot=min(n_boot, 400), seed=seed, where=where),
         "2, IsoFLOP": lambda: approach_2(data, budgets=budgets, columns=columns, n_boot=n_boot, seed=seed, where=where),
     }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from testbed.fit import Fit
+    from testbed.fit.backtest import Backtest
     from testbed.fit.three_ways import ThreeWays
     from testbed.records import Forecast, Provenance, RunSpec, Verdict
 
@@ -94,6 +95,30 @@ def frontier_table(best: pd.DataFrame, level: float) -> Table:
         rows.append(tuple(cells))
     interval = _interval(level)
     return Table(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss"), tuple(rows))
+
+
+def backtest_table(tested: Backtest) -> Table:
+    """How each way to an interval did, by distance beyond the fitted compute; widths and errors in percent."""
+    rows = [
+        (
+            row["method"],
+            row["distance"],
+            f"{100 * row['coverage']:.0f} %",
+            *(f"{100 * row[name]:.2f}" for name in ("width", "score", "error")),
+            f"{row['cells']:.0f}",
+        )
+        for row in tested.summary.to_dict("records")
+    ]
+    titles = (
+        "interval by",
+        "decades beyond",
+        f"covers ({100 * tested.level:.3g} %)",
+        "width %",
+        "score %",
+        "error %",
+        "cells",
+    )
+    return Table(titles, tuple(rows))
 
 
 def approaches_table(found: ThreeWays) -> Table:

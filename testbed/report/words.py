@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from testbed.records import Forecast, Verdict
 from testbed.units import show_count
+
+if TYPE_CHECKING:
+    from testbed.fit.backtest import Backtest
 
 _AFTER_THE_FACT = " This forecast was made after its target had been trained: it is no test of the law."
 
@@ -20,6 +25,22 @@ def forecast_sentence(forecast: Forecast) -> str:
         f"({100 * interval.level:.0f} % interval {interval.low:.4f} to {interval.high:.4f}, ±{half:.1f} %)."
         + _AFTER_THE_FACT
         * forecast.after_the_fact
+    )
+
+
+def backtest_sentence(tested: Backtest) -> str:
+    """Whether the intervals of a law kept their promise on what it had not seen."""
+    whole = tested.summary.query("distance == 'all' and method == 'kriging'").iloc[0]
+    cuts = tested.predictions["cut"].nunique()
+    factor = (
+        f"they would have to be {tested.kappa:.2f} times as wide to cover {100 * tested.level:.0f} %"
+        if tested.kappa > 1
+        else f"{tested.kappa:.2f} times their width would have done"
+    )
+    failed = " This law has failed on this table before: do not rely on its intervals." if tested.kappa > 1.5 else ""
+    return (
+        f"Fitted below {cuts} cuts in {tested.by} and held against what lies above, the {100 * tested.level:.0f} % intervals "
+        f"of {tested.law} covered {100 * whole['coverage']:.0f} %; {factor}.{failed}"
     )
 
 
