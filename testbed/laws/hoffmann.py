@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 from testbed.laws.law import AdditiveLaw, amplitude, constant, exponent
 
 
@@ -22,6 +24,7 @@ class Hoffmann(AdditiveLaw):
     columns = ("n", "tokens")
     formula = r"L = E + \frac{A}{N^{\alpha}} + \frac{B}{D^{\beta}}"
     source = "arXiv:2203.15556, eq. 2"
+    priors = {"alpha": (0.33, 0.15), "beta": (0.36, 0.20), "E": (log(1.75), 0.40)}  # wide about all published fits
 
 
 class HoffmannTied(AdditiveLaw):

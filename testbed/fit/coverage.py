@@ -1,0 +1,66 @@
+"""How intervals did: whether they covered, how wide they were, and their score, by distance."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+METHODS = ("kriging", "gauss-newton", "bootstrap")
+DISTANCES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.5)  # decades beyond the largest fitted run
+LABELS = (*(f"{low:g} to {high:g}" for low, high in pairwise(DISTANCES)), f"above {DISTANCES[-1]:g}")
+ALL = "all"
+
+_MEANS = ["covered", "width", "score", "error"]
+
+
+def scored(
+    method: str, ends: tuple[Array, Array, Array], observed: Array, level: float, space: Literal["log", "linear"]
+) -> pd.DataFrame:
+    """One row a response [m] for the prediction, low and high in `ends` [m], all in the space of residuals.
+
+    Observed, predicted, low and high are given in the response's units. `error`, `width` and `score`, the
+    interval score of Gneiting and Raftery (JASA 102, 2007, equation 43), stay in the space of residuals.
+    """
+    predicted, low, high = ends
+    missed = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
+    natural = np.exp if space == "log" else np.asarray
+    return pd.DataFrame(
+        {
+            "method": method,
+            "observed": natural(observed),
+            "predicted": natural(predicted),
+            "low": natural(low),
+            "high": natural(high),
+            "covered": missed == 0,
+            "error": np.abs(observed - predicted),
+            "width": high - low,
+            "score": high - low + 2 / (1 - level) * missed,
+        }
+    )
+
+
+def cells(predictions: pd.DataFrame, *within: str) -> pd.DataFrame:
+    """Means of predictions over each of the columns `within`, cut, distance and method, and how many there are."""
+    by = [*within, "cut", "distance", "method"]
+    grouped = predictions.assign(distance=distance(predictions["gap"])).groupby(by, sort=True)
+    return grouped[_MEANS].mean().assign(predicted=grouped.size()).reset_index()
+
+
+def summarised(cells: pd.DataFrame) -> pd.DataFrame:
+    """Means over cells by method and distance, "all" last: coverage, width, score, error and the number of cells."""
+    grouped = pd.concat([cells, cells.assign(distance=ALL)]).groupby(["method", "distance"], sort=False)
+    table = grouped[_MEANS].mean().assign(cells=grouped.size()).rename(columns={"covered": "coverage"})
+    order = [(method, label) for method in METHODS for label in (*LABELS, ALL) if (method, label) in table.index]
+    return table.loc[order].reset_index()
+
+
+def distance(gap: pd.Series[float]) -> pd.Series[str]:
+    """The name of each gap's distance, a gap in decades above 0."""
+    number = np.searchsorted(DISTANCES[1:], gap.to_numpy(), side="left")
+    return pd.Series(np.array(LABELS)[number], index=gap.index, name="distance")
