@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,10 @@ from testbed.fit.problem import Loss, Problem
 from testbed.fit.resampling import Replicates, Rows
 from testbed.fit.search import Search
 from testbed.laws import Law
+
+if TYPE_CHECKING:
+    from testbed.fit.backtest import Backtest
+    from testbed.fit.prediction import Prediction
 
 Array = NDArray[np.float64]
 
@@ -208,6 +212,27 @@ class Fit:
         if self.space == "linear":
             return np.asarray(centre + self.rows.inflation * (each - centre))
         return np.asarray(centre * np.exp(self.rows.inflation * (np.log(each) - np.log(centre))))
+
+    def get_prediction(
+        self,
+        data: pd.DataFrame | Mapping[str, ArrayLike],
+        level: float = 0.9,
+        noise: float | None = None,
+        unit: str = "nats",
+        seeds: int = 1,
+    ) -> Prediction:
+        """Responses at the law's columns, with intervals that hold beyond the data (see `fit.prediction`)."""
+        from testbed.fit.prediction import get_prediction
+
+        return get_prediction(self, data, level, noise, unit, seeds)
+
+    def backtest(
+        self, cuts: int = 7, level: float = 0.9, unit: str = "nats", by: str | None = None, n_boot: int = 300
+    ) -> Backtest:
+        """How such intervals did on this table's larger runs when only the smaller were fitted (see `fit.backtest`)."""
+        from testbed.fit.backtest import backtest_fit
+
+        return backtest_fit(self, cuts=cuts, level=level, unit=unit, by=by, n_boot=n_boot, seed=self.seed)
 
     def frontier(self, flops: ArrayLike, level: float = 0.9, inference_tokens: float = 0.0) -> pd.DataFrame:
         """The compute-optimal n, tokens, tokens_per_param and loss for training FLOPs, with intervals (see `fit.frontier`)."""
