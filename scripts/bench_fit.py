@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from testbed.laws import LAWS
 from tests.planted import PLANTED, noisy
 from tests.public_tables import SHARED, fitted_rows, optima
 
+MEASURED = Path(__file__).parents[1] / "configs" / "measured"
 EPOCH = "chinchilla_epoch/runs.csv used_in_published_fit==1"
 
 
@@ -308,6 +310,35 @@ def promises(tables: int = 200) -> Iterator[Bar]:
         )
 
 
+def one_way() -> Iterator[Bar]:
+    """The sealed rule of the repeated quick studies beside kriging on one law, on the same points and targets."""
+    for study in ("quick", "quick_synthetic"):
+        sealed = pd.read_csv(MEASURED / f"{study}.csv")
+        errors, widths = sealed["error"].abs(), sealed["half_width"]
+        yield _forecasts(f"{study}: the sealed combination of laws", errors, widths, sealed["hit"])
+        points = pd.read_csv(MEASURED / f"{study}.points.csv").query("phase == 'annealed'")
+        for law in ("hoffmann", "kaplan"):
+            rows = [_kriged(law, repeat) for _, repeat in points.groupby(points["run"].str.split("/").str[0])]
+            yield _forecasts(f"{study}: kriging on {law}", *(pd.Series(column) for column in zip(*rows, strict=True)))
+
+
+def _kriged(law: str, points: pd.DataFrame) -> tuple[float, float, bool]:
+    """Absolute error, relative half-width and hit of a kriging forecast of the target's mean over its seeds."""
+    target = points[points["role"] == "target"]
+    columns = {"n": "n_params_non_embedding"}
+    fit = fit_law(law, points[points["role"] == "grid"], columns=columns, delta=1e-2, replicates="mean", n_boot=0)
+    at = {"n": target["n_params_non_embedding"].iloc[:1], "tokens": target["tokens"].iloc[:1]}
+    said = fit.get_prediction(at, unit="another", seeds=len(target)).summary_frame(0.9).iloc[0]
+    observed, low, high = target["loss"].mean(), said["obs_ci_lower"], said["obs_ci_upper"]
+    return abs(said["mean"] / observed - 1), (high - low) / 2 / said["mean"], low <= observed <= high
+
+
+def _forecasts(what: str, errors: pd.Series, widths: pd.Series, hits: pd.Series) -> Bar:
+    medians = f"error {100 * errors.median():.2f} %, half-width {100 * widths.median():.2f} % (medians)"
+    shown = f"{medians}, {hits.sum()} of {len(hits)} inside"
+    return Bar(what, shown, "for the choice of the rule", True)
+
+
 def _optimum(data: str, delta: Any) -> Fit:
     huber = isinstance(delta, float)
     return fit_law(
@@ -335,4 +366,5 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Bar]]] = {
     "published": _public(published_fits),
     "coverage": _public(coverage),
     "promises": promises,
+    "one_way": one_way,
 }

@@ -1,4 +1,4 @@
-"""A fit as a JSON document and back, to the bit: every number keeps its 17 digits."""
+"""A fit as a text to read, and as a JSON document and back, to the bit: every number keeps its 17 digits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testbed.errors import TableError
 from testbed.fit.intervals import LEAST_RESAMPLES
 from testbed.fit.result import Fit
 from testbed.fit.search import Search
-from testbed.laws import LAWS, Law, find_law
+from testbed.laws import LAWS, Law, find_law, plain_formula
 from testbed.points import points_digest
 
 _FORMAT = 1
@@ -54,6 +54,23 @@ def summary_dict(fit: Fit, level: float) -> dict[str, Any]:
         "n_runs": fit.n_runs,
         "columns": fit.columns,
     }
+
+
+def as_text(fit: Fit, level: float) -> str:
+    """See `Fit.summary`."""
+    bounds = fit.conf_int(1 - level)
+    head = [
+        f"{fit.law.name}: {plain_formula(fit.law)}  ({fit.law.source})",
+        f"{fit.nobs} rows of {fit.n_runs} runs, {fit.in_words}: {fit.objective:.9g}"
+        + ("" if fit.converged else "  NOT CONVERGED"),
+        f"R2 {fit.rsquared:.5f}, log-likelihood {fit.llf:.2f}, AICc {fit.aicc:.2f}, BIC {fit.bic:.2f}",
+        f"{'':12}{'estimate':>14}{'std err':>14}{f'{100 * level:.3g} % interval':>30}",
+    ]
+    rows = [
+        f"{name:12}{fit.theta[name]:>14.6g}{fit.bse[name]:>14.3g}{low:>18.6g}{high:>12.6g}"
+        for name, (low, high) in zip(fit.theta, bounds.to_numpy(), strict=True)
+    ]
+    return "\n".join([*head, *rows, *(f"{finding.code}: {finding.message}" for finding in fit.diagnostics())])
 
 
 def from_dict(document: Mapping[str, Any], where: str = "the document") -> Fit:

@@ -19,6 +19,7 @@ from testbed.laws import Law
 
 if TYPE_CHECKING:
     from testbed.fit.backtest import Backtest
+    from testbed.fit.finding import Finding
     from testbed.fit.prediction import Prediction
 
 Array = NDArray[np.float64]
@@ -112,10 +113,10 @@ class Fit:
         return pd.DataFrame({"value": at, "rise": profile(self, name, at)})
 
     def influence(self) -> pd.DataFrame:
-        """The parameters [runs, p] when each run is left out."""
-        times = 1 - np.eye(self.n_runs)
+        """The parameters [runs, p] when each run is left out, or each point of a single run."""
+        times = 1 - np.eye(self.rows.n_units)
         y, weights = self.rows.resampled(times)
-        found = self.problem.solve(y, weights, np.repeat(self.phi[None], self.n_runs, axis=0))
+        found = self.problem.solve(y, weights, np.repeat(self.phi[None], self.rows.n_units, axis=0))
         return pd.DataFrame(self.problem.coordinates.natural(found.phi), columns=list(self.theta))
 
     @property
@@ -196,6 +197,33 @@ class Fit:
     @property
     def _counted(self) -> int:
         return len(self.problem.coordinates.free) + 1
+
+    # --- what it has to confess -------------------------------------------------------------------
+
+    def diagnostics(self, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
+        """What is doubtful: a code, a sentence, the numbers; `raw` is the whole table that was fitted (see `fit.diagnostics`)."""
+        from testbed.fit.diagnostics import diagnose
+
+        return diagnose(self, raw)
+
+    @property
+    def unidentified(self) -> tuple[str, ...]:
+        """Parameters that the data do not determine."""
+        from testbed.fit.identification import doubts
+
+        doubted = {name for doubt in doubts(self) for name in doubt.parameters}
+        return tuple(name for name in self.theta if name in doubted)
+
+    @property
+    def identified(self) -> bool:
+        """Whether the data determine every parameter."""
+        return not self.unidentified
+
+    def summary(self, level: float = 0.9) -> str:
+        """The fit as a text of a screenful: what was fitted to what, parameters with errors and intervals, merit."""
+        from testbed.fit.document import as_text
+
+        return as_text(self, level)
 
     # --- predictions --------------------------------------------------------------------------
 
