@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares, minimize
 
+from scripts.backtest_public import SETS, backtests
 from testbed.fit import Fit, fit_law
+from testbed.fit.coverage import ALL, LABELS, METHODS, cells, summarised
 from testbed.fit.problem import Problem
 from testbed.laws import LAWS
 from tests.planted import PLANTED, noisy
@@ -310,6 +314,27 @@ def promises(tables: int = 200) -> Iterator[Bar]:
         )
 
 
+def extrapolation() -> Iterator[Bar]:
+    """90 % prediction intervals beyond the fitted compute on public tables, by cells of table, cut and distance."""
+    for name, tables in SETS.items():
+        with contextlib.redirect_stdout(sys.stderr):
+            at = summarised(cells(backtests(tables()), "table")).set_index(["method", "distance"])
+        kriging, plain, drawn = (at.loc[method] for method in METHODS)
+        near = kriging.loc[list(LABELS[:-1]), "coverage"]
+        whole, promised = kriging.loc[ALL, "coverage"], f"{name} tables"
+        yield Bar(f"{promised}: 90 % intervals cover", f"{whole:.3f}", ".85-.97", 0.85 <= whole <= 0.97)
+        shown = " / ".join(f"{c:.2f}" for c in near)
+        yield Bar(f"{promised}: the same within .25 / .5 / 1 / 1.5 / 2.5 decades", shown, ">= .80", (near >= 0.8).all())
+        beside = f"Gauss-Newton {plain.loc[ALL, 'coverage']:.2f}, resamples {drawn.loc[ALL, 'coverage']:.2f}"
+        yield Bar(f"{promised}: intervals as usually reported cover", beside, "for comparison", True)
+        for other, asked in ((plain, 0.6), (drawn, 0.5)):
+            ratio = kriging.loc[ALL, "score"] / other.loc[ALL, "score"]
+            whose = "Gauss-Newton's" if other is plain else "the resamples'"
+            yield Bar(f"{promised}: interval score of {whose}", f"{ratio:.2f} x", f"<= {asked} x", ratio <= asked)
+        ratio = kriging.loc[ALL, "error"] / plain.loc[ALL, "error"]
+        yield Bar(f"{promised}: point error of the plain law's", f"{ratio:.2f} x", "<= .8 x", ratio <= 0.8)
+
+
 def one_way() -> Iterator[Bar]:
     """The sealed rule of the repeated quick studies beside kriging on one law, on the same points and targets."""
     for study in ("quick", "quick_synthetic"):
@@ -365,6 +390,7 @@ MEASUREMENTS: dict[str, Callable[[], Iterator[Bar]]] = {
     "larger": _public(larger),
     "published": _public(published_fits),
     "coverage": _public(coverage),
+    "extrapolation": _public(extrapolation),
     "promises": promises,
     "one_way": one_way,
 }
