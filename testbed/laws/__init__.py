@@ -10,6 +10,8 @@ import importlib
 
 from testbed.errors import ConfigError
 from testbed.laws.bnsl import BNSL, BNSL2
+from testbed.laws.chen import Streams
+from testbed.laws.clark import Routed
 from testbed.laws.coupled import Coupled
 from testbed.laws.downstream import Bhagia, Krajewski, KrajewskiND
 from testbed.laws.farseer import Farseer
@@ -21,10 +23,17 @@ from testbed.laws.goyal import Goyal
 from testbed.laws.henighan import HenighanC, HenighanD, HenighanN
 from testbed.laws.hestness import Hestness
 from testbed.laws.hoffmann import Hoffmann, HoffmannTied
+from testbed.laws.jin import Sparse
 from testbed.laws.kaplan import Kaplan, KaplanC, KaplanD, KaplanN, KaplanND
 from testbed.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, plain_formula
+from testbed.laws.luo import MultiPower
 from testbed.laws.muennighoff import Muennighoff
 from testbed.laws.shapes import InverseScaling, UShape
+from testbed.laws.step_law import StepLawBatch, StepLawLR
+from testbed.laws.su import CriticalBatch, Trajectory
+from testbed.laws.tao import Vocabulary, VocabularyTied
+from testbed.laws.tian import Leverage
+from testbed.laws.tissue import Tissue
 from testbed.laws.transfer import IsikBleu, IsikLoss
 from testbed.laws.yan import YanN, YanTokens
 
@@ -48,6 +57,18 @@ _LIBRARY: tuple[Law, ...] = (
     Muennighoff(),
     Goyal(),
     Farseer(),
+    Tissue(),
+    MultiPower(),
+    StepLawLR(),
+    StepLawBatch(),
+    CriticalBatch(),
+    Trajectory(),
+    Vocabulary(),
+    VocabularyTied(),
+    Routed(),
+    Leverage(),
+    Sparse(),
+    Streams(),
     Ghorbani(),
     Fernandes(),
     Krajewski(),
