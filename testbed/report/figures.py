@@ -13,27 +13,14 @@ import pandas as pd
 
 from testbed.fit import Fit
 from testbed.records import Forecast, Verdict
+from testbed.report.look import BLUE, ORANGE, SOFT, log_x, ramp
 from testbed.units import show_count
 
 _WIDTH, _HEIGHT = 320, 270
 _FULL_WIDTH = 740
-_RAMP = ["#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"]
-_TARGET = "#d95f02"
+_TARGET = ORANGE
 _LAW_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
 _LOSS = "loss (nats/token)"
-
-
-def configured(chart: alt.TopLevelMixin) -> Any:
-    """The one look of all figures."""
-    plain = {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
-    return chart.configure(
-        font="Helvetica Neue, Helvetica, Arial, sans-serif",
-        background="white",
-        axis=alt.AxisConfig(gridColor="#eeeeee", domainColor="#999", tickColor="#999", **plain),
-        legend=alt.LegendConfig(symbolOpacity=1, **plain),
-        header=alt.HeaderConfig(labelFontSize=12),
-        view=alt.ViewConfig(stroke=None),
-    )
 
 
 def loss_curves(points: pd.DataFrame) -> alt.LayerChart:
@@ -42,7 +29,7 @@ def loss_curves(points: pd.DataFrame) -> alt.LayerChart:
     stable = labelled[labelled["phase"] == "stable"]
     branches = _branches(labelled)
     order, colours = _sizes(labelled)
-    base = {"x": _log_axis("tokens", "tokens"), "y": _loss_axis(labelled["loss"])}
+    base = {"x": log_x("tokens", "tokens"), "y": _loss_axis(labelled["loss"])}
     colour = alt.Color("size:N", sort=order, scale=alt.Scale(domain=order, range=colours), title="N (non-embedding)")
     trunks = alt.Chart(stable).mark_line(strokeWidth=1, opacity=0.7).encode(**base, color=colour, detail="run:N")
     cooled = (
@@ -71,12 +58,12 @@ def loss_against(
         values = sorted({*values, *annealed[annealed["role"] == "target"][other], _at(forecast, n_column)[other]})
     order = [show_count(v) for v in values]
     target_values = {_at(forecast, n_column)[other]} if forecast is not None else set()
-    colours = [_TARGET if v in target_values else c for v, c in zip(values, _ramp(len(values)), strict=True)]
+    colours = [_TARGET if v in target_values else c for v, c in zip(values, ramp(len(values)), strict=True)]
     colour = alt.Color(
         "group:N", sort=order, scale=alt.Scale(domain=order, range=colours), title=title[other].split(" (")[0]
     )
     lines = _law_lines(annealed, fits, along, other, values, forecast, n_column)
-    axes = {"x": _log_axis(along, title[along]), "y": _loss_axis(annealed["loss"])}
+    axes = {"x": log_x(along, title[along]), "y": _loss_axis(annealed["loss"])}
     layers: list[Any] = [
         alt.Chart(lines)
         .mark_line(strokeWidth=1.3, opacity=0.9)
@@ -116,9 +103,9 @@ def isoflop(points: pd.DataFrame, fits: dict[str, Fit], n_column: str, flops_col
             low = int(losses.argmin())
             if 0 < low < len(sizes) - 1:
                 lows.append({"n": sizes[low], "loss": losses[low], "slice": label, "law": name})
-    colour = alt.Color("slice:N", sort=order, scale=alt.Scale(domain=order, range=_ramp(5)), title="6ND FLOPs")
+    colour = alt.Color("slice:N", sort=order, scale=alt.Scale(domain=order, range=ramp(5)), title="6ND FLOPs")
     curves = pd.concat(lines)
-    axes = {"x": _log_axis("n", "N"), "y": _loss_axis(pd.concat([curves["loss"], annealed["loss"]]))}
+    axes = {"x": log_x("n", "N"), "y": _loss_axis(pd.concat([curves["loss"], annealed["loss"]]))}
     layers = [
         alt.Chart(curves)
         .mark_line(strokeWidth=1.3)
@@ -147,7 +134,7 @@ def residuals(points: pd.DataFrame, fits: dict[str, Fit], n_column: str) -> Any:
         alt.Chart()
         .mark_point(filled=True, size=30, opacity=0.8)
         .encode(
-            x=_log_axis("flops", "training FLOPs"),
+            x=log_x("flops", "training FLOPs"),
             y=alt.Y("residual:Q", title="observed / fitted - 1 (%)"),
             color=alt.Color(
                 "size:N", sort=order, scale=alt.Scale(domain=order, range=colours), title="N (non-embedding)"
@@ -173,8 +160,8 @@ def verdict_strip(forecast: Forecast, verdict: Verdict | None) -> Any:
         [{"what": "sealed forecast", "loss": forecast.interval.low, "high": forecast.interval.high}]
     )
     layers = [
-        alt.Chart(interval).mark_bar(height=14, color="#9ecae1", opacity=0.8).encode(y=y, x=x, x2="high:Q"),
-        alt.Chart(pd.DataFrame(rows)).mark_tick(thickness=3, size=18, color="#08519c").encode(y=y, x=x),
+        alt.Chart(interval).mark_bar(height=14, color=SOFT, opacity=0.8).encode(y=y, x=x, x2="high:Q"),
+        alt.Chart(pd.DataFrame(rows)).mark_tick(thickness=3, size=18, color=BLUE).encode(y=y, x=x),
     ]
     if verdict is not None:
         observed = pd.DataFrame({"loss": [verdict.observed]})
@@ -241,25 +228,12 @@ def _sizes(points: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Labels of the sizes in order, and their colours: light to dark, the target's orange."""
     sizes = sorted(points["n_params_non_embedding"].unique())
     targets = set(points[points["role"] == "target"]["n_params_non_embedding"])
-    colours = [_TARGET if n in targets else c for n, c in zip(sizes, _ramp(len(sizes)), strict=True)]
+    colours = [_TARGET if n in targets else c for n, c in zip(sizes, ramp(len(sizes)), strict=True)]
     return [show_count(n) for n in sizes], colours
-
-
-def _ramp(count: int) -> list[str]:
-    return [_RAMP[1 + round(i * (len(_RAMP) - 2) / max(count - 1, 1))] for i in range(count)]
 
 
 def _dash(laws: list[str]) -> Any:
     return alt.StrokeDash("law:N", sort=laws, scale=alt.Scale(domain=laws, range=_LAW_DASHES[: len(laws)]), title="law")
-
-
-def _log_axis(field: str, title: str) -> alt.X:
-    return alt.X(
-        f"{field}:Q",
-        title=title,
-        scale=alt.Scale(type="log", nice=False, padding=10),
-        axis=alt.Axis(format="~s", tickCount=5),
-    )
 
 
 def _loss_axis(losses: pd.Series[float]) -> alt.Y:

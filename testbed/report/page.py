@@ -19,6 +19,7 @@ from testbed.files import replacing, write_text
 from testbed.fit import Fit
 from testbed.records import Forecast, Provenance, RunSpec, Verdict
 from testbed.report import figures, tables, words
+from testbed.report.look import configured
 from testbed.units import show_count
 
 _PNG_SCALE = 2
@@ -45,7 +46,7 @@ class Contents:
 
 def render(folder: Path, contents: Contents) -> Path:
     """Write index.html and its figures into `folder`; returns the page's path."""
-    charts = {name: figures.configured(chart).to_dict() for name, chart in _charts(contents).items()}
+    charts = {name: configured(chart).to_dict() for name, chart in _charts(contents).items()}
     for name, chart in charts.items():
         write_text(folder / f"{name}.svg", vl_convert.vegalite_to_svg(chart))
         with replacing(folder / f"{name}.png") as temporary:
@@ -88,9 +89,9 @@ def _text(contents: Contents) -> dict[str, Any]:
         "runs_sentence": f"{done} of {len(contents.specs)} runs are done; they spent {show_count(spent)} training FLOPs.",
         "warnings": contents.warnings,
         "failures": contents.failures,
-        "plan": _shown(tables.plan_table(contents.specs)),
+        "plan": shown(tables.plan_table(contents.specs)),
         "laws": [_law(fit) for fit in contents.fits.values()],
-        "provenance": _shown(tables.provenance_table(contents.provenance, contents.specs)),
+        "provenance": shown(tables.provenance_table(contents.provenance, contents.specs)),
         "config_hash": contents.config_hash,
         "config_toml": contents.config_toml,
         "forecast": None,
@@ -99,9 +100,9 @@ def _text(contents: Contents) -> dict[str, Any]:
         true, held = (verdict.true_entropy, verdict.entropy_held) if verdict else (None, None)
         sentences = [words.entropy_sentence(forecast, true, held)]
         text |= {
-            "forecast": _shown(tables.forecast_table(forecast, verdict)),
-            "parts": _shown(tables.parts_table(forecast)),
-            "seal": _shown(tables.seal_table(forecast)),
+            "forecast": shown(tables.forecast_table(forecast, verdict)),
+            "parts": shown(tables.parts_table(forecast)),
+            "seal": shown(tables.seal_table(forecast)),
             "forecast_sentences": [sentence for sentence in sentences if sentence],
         }
     return text
@@ -122,12 +123,12 @@ def _law(fit: Fit) -> dict[str, Any]:
         "formula": Markup(mathml(fit.law.formula)),  # noqa: S704
         "source": fit.law.source,
         "rms": f"{100 * rms:.2f} %",
-        "table": _shown(tables.fit_table(fit, fit.conf_int(0.1), 0.9)),
+        "table": shown(tables.fit_table(fit, fit.conf_int(0.1), 0.9)),
     }
 
 
-def _shown(table: tables.Table) -> dict[str, Any]:
-    """A table with the columns that hold numbers marked, to be set flush right."""
+def shown(table: tables.Table) -> dict[str, Any]:
+    """A table for the template, with the columns that hold numbers marked, to be set flush right."""
     numeric = [
         all(not row[i] or row[i].lstrip("+-")[:1].isdigit() for row in table.rows)
         and " to " not in "".join(r[i] for r in table.rows)
