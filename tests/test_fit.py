@@ -377,3 +377,11 @@ def test_the_points_of_a_single_run_are_drawn_one_by_one():
     alone = fit_law("hoffmann", points.assign(run="only"), n_boot=50)
     assert alone.n_runs == 1
     assert np.array_equal(alone.resamples, fit_law("hoffmann", points, n_boot=50).resamples)
+
+
+def test_ways_that_do_not_go_together():
+    curves = noisy(LAWS["tissue"], PLANTED["tissue"])
+    with pytest.raises(ConfigError, match="tissue is a law of single runs' curves"):
+        fit_law("tissue", curves, columns={c: c for c in LAWS["tissue"].columns}, replicates="mean")
+    with pytest.raises(ConfigError, match="found space 'cubic'"):
+        fit_law("hoffmann", clean(planted_points("hoffmann")), space="cubic")

@@ -20,6 +20,7 @@ from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
+_FATAL = ("condition", "resamples", "edge")  # doubts about the curve too, not only about what its parameters mean
 RUNS_PER_PARAMETER = 4  # that a law larger than the default needs
 
 
@@ -71,7 +72,7 @@ def judged(candidate: Candidate, default: Candidate) -> Candidate:
     fit = candidate.fit
     if fit is None:
         return candidate
-    reasons = [doubt.phrase for doubt in doubts(fit)]
+    reasons = [doubt.phrase for doubt in doubts(fit) if doubt.trigger in _FATAL]
     if fit.at_zero:
         reasons.append(f"{', '.join(fit.at_zero)} ended at 0")
     if candidate.size > default.size and candidate.size * RUNS_PER_PARAMETER > fit.n_runs:

@@ -53,6 +53,12 @@ def fit_law(
     loss = loss or ("huber" if space == "log" else "ls")
     fixed = dict(fixed or {})
     _check_arguments(law, loss, delta, fixed, n_boot)
+    if replicates == "mean" and "run" in law.columns:
+        raise ConfigError(f"replicates: found 'mean'; {law.name} is a law of single runs' curves; accepted: separate")
+    if space not in ("log", "linear") or replicates not in ("separate", "mean"):
+        raise ConfigError(
+            f"found space {space!r} and replicates {replicates!r}; accepted: log or linear, and separate or mean"
+        )
     table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
     mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
     points = fit_columns(table, mapping, where, positive=_positive(law, space))

@@ -167,6 +167,8 @@ def _mid_schedule(fit: Fit, raw: pd.DataFrame) -> Iterator[Finding]:
 
 def _signs_of_a_schedule(fit: Fit, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """What tells that a row is from the middle of a run, and which rows it is true of [rows]."""
+    if "phase" in raw and set(raw["phase"]) <= {"annealed"}:
+        return
     if "phase" in raw:
         phase = raw["phase"].astype(str).str.lower()
         mid = phase.str.contains(_MID_PHASE).to_numpy(bool)
