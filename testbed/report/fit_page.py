@@ -12,7 +12,7 @@ from latex2mathml.converter import convert as mathml
 from markupsafe import Markup
 
 from testbed.fit import Fit
-from testbed.report.look import letter
+from testbed.report.look import brief, letter
 from testbed.report.page import shown
 from testbed.report.tables import Table
 from testbed.units import show_count
@@ -62,8 +62,8 @@ def _parameters(fit: Fit, level: float) -> Table:
         if name in fit.fixed:
             table.append((letter(name), f"{value:.5g}", "held", ""))
             continue
-        low, high = bounds.loc[name]
-        table.append((letter(name), f"{value:.5g}", f"{errors[name]:.2g}", f"{low:.4g} to {high:.4g}"))
+        low, high = (float(bounds[end][name]) for end in ("low", "high"))
+        table.append((letter(name), f"{value:.5g}", brief(errors[name]), f"{brief(low)} to {brief(high)}"))
     return Table(("parameter", "estimate", "standard error", f"{100 * level:.0f} % interval"), tuple(table))
 
 

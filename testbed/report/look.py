@@ -149,7 +149,7 @@ def colour(field: str, title: str, values: Any, shown: list[float] | None = None
     low, high = float(distinct[0]), float(distinct[-1])
     log = is_log(field, array) or (field == "loss" and low > 0)
     shades = RAMP[:0:-1] if field in ("loss", "error") else RAMP[1:]
-    scale = alt.Scale(type="log" if log else "linear", domain=[low, high], range=shades, interpolate="lab")
+    scale = alt.Scale(type="log" if log else "linear", domain=[low, high], range=shades, interpolate="lab", clamp=True)
     at = ticks(array, log, 8) if shown is None else shown
     return alt.Color(
         f"{field}:Q",
