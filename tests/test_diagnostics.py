@@ -73,6 +73,8 @@ def test_few_clean_tables_are_accused():
     """Each finding may be wrong now and then, all of them together on at most a table in ten."""
     accused = [bool(found(noisy(LAWS["hoffmann"], PLANTED["hoffmann"], 0.003, seed), raw=None)) for seed in range(120)]
     assert np.mean(accused) < 0.1
+    few = [bool(set(found(runs(20, seed, 0.002))) - {"unidentified"}) for seed in range(60)]
+    assert np.mean(few) < 0.2
 
 
 @pytest.mark.parametrize("loss", ["lad", "ls", "huber-likelihood"])

@@ -21,7 +21,7 @@ from testbed.fit.conventions import convention_table
 from testbed.fit.finding import Finding
 from testbed.fit.problem import Loss
 from testbed.fit.result import Fit
-from testbed.fit.rolling import cuts_of
+from testbed.fit.rolling import Cut, cuts_of
 from testbed.fit.target import TargetPrediction, predict_target
 from testbed.laws import Law, find_law
 
@@ -102,29 +102,38 @@ def compare(
     chosen = _chosen(laws)
     if cuts < 1:
         raise ConfigError(f"cuts: found {cuts!r}; accepted: 1 or more")
-    options = {
-        "columns": columns,
-        "delta": delta,
-        "n_boot": n_boot,
-        "seed": seed,
-        "where": where,
-        "space": chosen[0].space,
-        "loss": loss or ("huber" if chosen[0].space == "log" else "ls"),
-    }
+    space = chosen[0].space
+    loss = loss or ("huber" if space == "log" else "ls")
+    options: dict[str, Any] = {"columns": columns, "loss": loss, "delta": delta, "space": space}
+    options |= {"n_boot": n_boot, "seed": seed, "where": where}
     candidates = [fitted(law, data, options) for law in chosen]
-    first = next((candidate for candidate in candidates if candidate.fit is not None), None)
-    if first is None or first.fit is None:
+    base = next((number for number, candidate in enumerate(candidates) if candidate.fit is not None), 0)
+    first = candidates[base]
+    if first.fit is None:
         raise TableError(f"{where}: " + "; ".join(f"{c.name} {c.reason}" for c in candidates))
     origins = cuts_of(first.fit, cuts, target)
     candidates = [aimed(tried(judged(c, first), origins, level, unit), target) for c in candidates]
-    first = next(candidate for candidate in candidates if candidate.name == first.name)
-    recommended, reason = _recommended(candidates, chosen[0].name, len(origins), level)
+    return _concluded(candidates, base, origins, target, level, unit, seed)
+
+
+def _concluded(
+    candidates: Sequence[Candidate],
+    base: int,
+    origins: Sequence[Cut],
+    target: Mapping[str, float] | None,
+    level: float,
+    unit: str,
+    seed: int,
+) -> Comparison:
+    """What follows from the candidates, of which that of number `base` is the first that could be fitted."""
+    first, default = candidates[base], candidates[0].name
+    recommended, reason = _recommended(candidates, default, len(origins), level)
     headline, far = _headline(candidates, recommended, first, target, level, unit)
     table = pd.DataFrame([row_of(candidate, first, len(origins), level, seed) for candidate in candidates])
     if recommended is not None:
         table.loc[table["law"] == recommended, "verdict"] = "recommended"
     return Comparison(
-        default=chosen[0].name,
+        default=default,
         recommended=recommended,
         reason=reason,
         table=table,

@@ -7,6 +7,7 @@ squared difference of their influences, which is a sandwich by run and needs no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import stdtrit
 
 from testbed.fit.domain import Domain
 from testbed.fit.problem import Problem
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _MOST_ROWS = 20_000  # of a longer table so many rows are refitted
+_TAIL = 0.99865  # below three standard deviations of a normal
 _LEAST_SD = 1e-4  # of a parameter, below which a move is not worth a word
 
 
@@ -173,7 +176,7 @@ class Refits:
         natural = coordinates.natural(np.stack([self.phi, phi]))
         before, after = (dict(zip(self.fit.theta, row, strict=True)) for row in natural.tolist())
         apart = self._influences(phi, weights, width) - self.influence
-        chance = np.sqrt((apart**2).sum(axis=0))
+        chance = _few(int((self.members.T @ weights > 0).sum()), len(phi)) * np.sqrt((apart**2).sum(axis=0))
         moves = []
         for k in self.watched:
             parameter = coordinates.free[k].name
@@ -200,3 +203,15 @@ class Refits:
 
     def _residuals(self, phi: Array) -> Array:
         return np.asarray(self.y - self.problem.coordinates.response(phi[None], self.problem.columns)[0], np.float64)
+
+
+def _few(runs: int, parameters: int) -> float:
+    """What a sandwich's standard deviation from so few runs is multiplied by, to be read as if from many.
+
+    Residuals are smaller than errors by as many degrees of freedom as there are parameters, and three
+    standard deviations of a normal are more of Student's t.
+    """
+    freedom = runs - parameters
+    if freedom < 1:
+        return np.inf
+    return math.sqrt(runs / freedom) * float(stdtrit(freedom, _TAIL)) / 3

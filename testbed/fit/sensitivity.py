@@ -18,6 +18,7 @@ from testbed.fit.refits import Refits, Variant
 Array = NDArray[np.float64]
 
 _SHARE = 0.02  # of the rows, left out as outliers
+_LEAST_ROWS = 50  # of which that is a row; of fewer, the one run that moves most is left out
 _ERRORS = 1.0  # standard errors that a move has to exceed
 _BY_WIDTH, _BY_ROWS = 2.0, 3.0  # and how many times what chance allows: tuned so that few clean tables are accused
 _UNDER_TRAINED = 10.0  # tokens per parameter
@@ -32,7 +33,7 @@ def sensitivities(refits: Refits) -> Iterator[Finding]:
     """What moves an exponent that should not."""
     if not refits.watched:
         return
-    few = math.ceil(_SHARE * len(refits.y))
+    few = math.ceil(_SHARE * len(refits.y)) if len(refits.y) >= _LEAST_ROWS else 0
     run, rows_of_run = _most_influential(refits)
     left_out = {
         _LARGEST: _largest(np.abs(refits.residuals), few),
@@ -47,7 +48,7 @@ def sensitivities(refits: Refits) -> Iterator[Finding]:
     yield from _selection(refits, [variants[name] for name in (_FEWEST, _SMALLEST) if name in variants])
     if _UNDER in left_out:
         yield from _under_trained(refits, variants.get(_UNDER), int(left_out[_UNDER].sum()))
-    if refits.fit.n_runs > 1 and _ONE in variants:
+    if _ONE in variants:
         yield from _one_run(refits, variants[_ONE], run)
 
 
