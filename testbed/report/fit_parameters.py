@@ -20,7 +20,8 @@ LEVELS = (0.68, 0.9, 0.95)
 FEWEST = 20  # resamples that an interval needs
 _RISE = 8.0  # of the objective up to which a profile is drawn, in units of chi-square
 _LADDER = (0.3, 1.0, 2.0, 4.0, 8.0)  # standard errors at which a profile's reach is found out
-_POINTS = 8  # of a profile on each side of the estimate, besides
+_POINTS = 10  # of a profile on each side of the estimate
+_ROUNDS = 4
 _DRAWS = 1000  # resamples that the corner plot draws at most
 _BINS = 24
 _SPREAD = 5.0  # ratio of the ends from which an amplitude's or a scale's axis is logarithmic
@@ -54,20 +55,27 @@ def profiles(fit: Fit, level: float = 0.9) -> tuple[Any, str]:
 def profile_curve(fit: Fit, p: Parameter) -> pd.DataFrame:
     """Columns value and rise on both sides of the estimate, to where the objective has risen by about _RISE.
 
-    A few values far apart find out how far that is.
+    A few values far apart find out how far that is. From so far away a solve may miss its optimum, so what
+    turns out too near is moved out again.
     """
     step = _step(fit, p)
-    coarse = fit.profile(p.name, _ladder(fit, p, [sign * step * k for sign in (-1, 1) for k in _LADDER]))
+    coarse = fit.profile(p.name, _values(fit, p, [sign * step * k for sign in (-1, 1) for k in _LADDER]))
     reach = {sign: _reach(fit, p, coarse, sign, step) for sign in (-1, 1)}
     shares = np.linspace(0, 1, _POINTS + 1)[1:]
-    fine = fit.profile(p.name, _ladder(fit, p, [sign * far * k for sign, far in reach.items() for k in shares]))
-    low, high = (_moved(p, fit.theta[p.name], sign * far) for sign, far in reach.items())
-    both = pd.concat([coarse[coarse["value"].between(low, high)], fine])
-    both = both.drop_duplicates("value").sort_values("value", ignore_index=True)
-    return both.loc[np.flatnonzero(np.isfinite(both["rise"]))]
+    for _ in range(_ROUNDS):
+        curve = fit.profile(p.name, _values(fit, p, [sign * far * k for sign, far in reach.items() for k in shares]))
+        near = {
+            sign: np.sqrt(_RISE / max(rise, _RISE / 4))
+            for sign, rise in ((-1, curve["rise"].iloc[0]), (1, curve["rise"].iloc[-1]))
+            if rise < 0.6 * _RISE and reach[sign] < step * _LADDER[-1]
+        }
+        if not near:
+            break
+        reach = {sign: far * near.get(sign, 1.0) for sign, far in reach.items()}
+    return curve.loc[np.flatnonzero(np.isfinite(curve["rise"]))]
 
 
-def _ladder(fit: Fit, p: Parameter, steps: list[float]) -> Array:
+def _values(fit: Fit, p: Parameter, steps: list[float]) -> Array:
     return np.unique([_moved(p, fit.theta[p.name], step) for step in (0.0, *steps)])
 
 
@@ -94,7 +102,7 @@ def _step(fit: Fit, p: Parameter) -> float:
         return min(error / centre, 0.5) if error > 1e-6 * centre else 0.1
     if error > 1e-6 * abs(centre):
         return error
-    return 0.1 * abs(centre) or 0.02 * float(np.median(np.abs(fit.fittedvalues)))
+    return 0.1 * abs(centre) or 0.1 * float(np.median(np.abs(fit.fittedvalues)))
 
 
 def _is_factor(p: Parameter, centre: float) -> bool:
