@@ -262,7 +262,7 @@ def test_misfit_beyond_the_noise_of_seeds():
     ]
     finding = found(pd.concat(seeds, ignore_index=True))["misfit-beyond-noise"]
     assert finding.evidence["noise_sd"] == pytest.approx(1e-3, rel=0.2)
-    assert finding.evidence["residual_sd"] > 3e-3
+    assert finding.evidence["misfit_sd"] > 3e-3
     clean = runs(50, noise=0.0)
     seeds = [
         clean.assign(run=clean["run"] + f"s{s}", loss=clean["loss"] * np.exp(1e-3 * rng.normal(size=50)))

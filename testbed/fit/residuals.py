@@ -129,13 +129,13 @@ def _misfit(refits: Refits) -> Iterator[Finding]:
 
     ratio = float((weight * mean**2).sum() / left / noise**2)
     if ratio > _BEYOND_NOISE**2 and float(fdtrc(left, freedom, ratio)) < _RARE:
-        scatter = float(np.sqrt(np.mean(fit.resid**2)))
+        apart = float(np.sqrt(np.average(mean**2, weights=weight)))
         yield Finding(
             "misfit-beyond-noise",
-            f"The residuals (sd {_shown(scatter, fit.space, False)}) are more than the noise between seeds "
-            f"({_shown(noise, fit.space, False)}) explains: what is left is mostly the law's misfit, so more seeds will "
-            "not help; compare laws, and use prediction intervals.",
-            {"residual_sd": scatter, "noise_sd": noise, "F": ratio},
+            f"The means of the {len(weight)} designs lie {_shown(apart, fit.space, False)} (sd) off the law, "
+            f"{np.sqrt(ratio):.1f} times what the noise between seeds ({_shown(noise, fit.space, False)}) leaves in them: that "
+            "is the law's misfit, and more seeds will not help; compare laws, and use prediction intervals.",
+            {"misfit_sd": apart, "noise_sd": noise, "F": ratio},
         )
 
 

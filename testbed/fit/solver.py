@@ -60,7 +60,8 @@ def minimise(
         promised = -np.einsum("pb,bp->b", g, trial - phi)
         reached = kernel.evaluate(trial, y, weights, width)
         good = reached[0] <= value
-        small = promised <= tolerance * np.maximum(value, _TINY)
+        # a step cut at a bound may promise a rise: that is no rest, and more damping turns it downhill
+        small = np.abs(promised) <= tolerance * np.maximum(value, _TINY)
         phi = np.where(good[:, None], trial, phi)
         value = np.where(good, reached[0], value)
         gradient = np.where(good, reached[1], gradient)

@@ -128,7 +128,6 @@ DERIVED: dict[str, tuple[str, ...]] = {
     "unique_tokens": ("tokens / epochs",),
     "error": ("1 - accuracy",),
     "accuracy": ("1 - error",),
-    "activation_ratio": ("n_active / n_total",),
     "distance": ("kl ** 0.5",),
 }
 
