@@ -7,7 +7,7 @@ from scipy.spatial import ConvexHull
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit.approaches import approach_1, approach_2
-from testbed.fit.isoflop import budgets_of
+from testbed.fit.approaches.isoflop import budgets_of
 
 from .public_tables import SHARED, needs_shared
 

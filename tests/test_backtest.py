@@ -8,8 +8,8 @@ from scipy.stats import t as student_t
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit import fit_law
-from testbed.fit.backtest import _gauss_newton, backtest
-from testbed.fit.coverage import ALL, METHODS, cells, distance, scored, summarised
+from testbed.fit.prediction.backtest import _gauss_newton, backtest
+from testbed.fit.prediction.coverage import ALL, METHODS, cells, distance, scored, summarised
 from testbed.laws import LAWS
 
 from .backtest_tables import design_tables, fresh_tables

@@ -10,8 +10,9 @@ import pytest
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit import fit_law
-from testbed.fit.compare import LEAST_CUTS, compare, convention_table
-from testbed.fit.rolling import cuts_of, foretold, k_fold, kappa, scores
+from testbed.fit.comparison import compare, convention_table
+from testbed.fit.comparison.compare import LEAST_CUTS
+from testbed.fit.comparison.rolling import cuts_of, foretold, k_fold, kappa, scores
 from testbed.laws import LAWS
 from testbed.laws.hoffmann import Hoffmann
 from testbed.laws.kaplan import Kaplan

@@ -13,8 +13,8 @@ import pytest
 from testbed.errors import ConfigError, TableError
 from testbed.fit import fit_law
 from testbed.fit.diagnostics import Finding, doubts, far_target, isoflop_parabola, rounded_params
-from testbed.fit.identification import condition
-from testbed.fit.refits import Refits
+from testbed.fit.diagnostics.identification import condition
+from testbed.fit.diagnostics.refits import Refits
 from testbed.fit.search import Search
 from testbed.laws import LAWS
 

@@ -7,9 +7,9 @@ from scipy import stats
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit import fit_law
-from testbed.fit.discrepancy import Covariance, _restricted, distances, matern
-from testbed.fit.domain import Domain
-from testbed.fit.kriging import Kriging, krige, spread_rows
+from testbed.fit.prediction.discrepancy import Covariance, _restricted, distances, matern
+from testbed.fit.prediction.domain import Domain
+from testbed.fit.prediction.kriging import Kriging, krige, spread_rows
 from testbed.laws import LAWS
 
 from .planted import PLANTED, noisy

@@ -128,8 +128,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare laws by how they foretell the larger runs of a table from the smaller ones."""
-    from testbed.fit.compare import compare as compare_laws
-    from testbed.fit.compare import convention_table
+    from testbed.fit.comparison import compare as compare_laws
+    from testbed.fit.comparison import convention_table
 
     check_level(level)
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
@@ -181,7 +181,7 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Forecast the larger runs of a table from the smaller ones: does the interval keep its promise?"""
-    from testbed.fit.backtest import backtest as run_backtest
+    from testbed.fit.prediction import backtest as run_backtest
 
     check_level(level)
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
@@ -217,7 +217,7 @@ def approaches(
     as_json: AsJson = False,
 ) -> None:
     """The compute-optimal exponents by envelope, by IsoFLOP curves and by a fitted law, side by side."""
-    from testbed.fit.three_ways import side_by_side
+    from testbed.fit.approaches import side_by_side
     from testbed.report.tables import approaches_table
 
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)

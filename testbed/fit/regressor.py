@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from testbed.errors import ConfigError
 from testbed.fit.fitting import fit_law
+from testbed.fit.problem import Loss
 from testbed.fit.result import Fit
 from testbed.laws import find_law
 
@@ -25,7 +26,7 @@ class ScalingLawRegressor:
     def __init__(
         self,
         law: str = "hoffmann",
-        loss: str | None = None,
+        loss: Loss | None = None,
         delta: float = 1e-3,
         fixed: Mapping[str, float] | None = None,
         n_boot: int = 200,
@@ -66,7 +67,7 @@ class ScalingLawRegressor:
             delta=self.delta,
             fixed=self.fixed,
             n_boot=self.n_boot,
-            seed=self.seed,  # type: ignore[arg-type]
+            seed=self.seed,
         )
         self.params_ = self.fit_.params
         self.n_features_in_ = len(law.columns)

@@ -18,9 +18,9 @@ from testbed.fit.search import Search
 from testbed.laws import Law
 
 if TYPE_CHECKING:
-    from testbed.fit.backtest import Backtest
-    from testbed.fit.finding import Finding
-    from testbed.fit.prediction import Prediction
+    from testbed.fit.diagnostics.finding import Finding
+    from testbed.fit.prediction.backtest import Backtest
+    from testbed.fit.prediction.predict import Prediction
 
 Array = NDArray[np.float64]
 
@@ -202,14 +202,14 @@ class Fit:
 
     def diagnostics(self, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
         """What is doubtful: a code, a sentence, the numbers; `raw` is the whole table that was fitted (see `fit.diagnostics`)."""
-        from testbed.fit.diagnostics import diagnose
+        from testbed.fit.diagnostics.diagnose import diagnose
 
         return diagnose(self, raw)
 
     @property
     def unidentified(self) -> tuple[str, ...]:
         """Parameters that the data do not determine."""
-        from testbed.fit.identification import doubts
+        from testbed.fit.diagnostics.identification import doubts
 
         doubted = {name for doubt in doubts(self) for name in doubt.parameters}
         return tuple(name for name in self.theta if name in doubted)
@@ -250,7 +250,7 @@ class Fit:
         seeds: int = 1,
     ) -> Prediction:
         """Responses at the law's columns, with intervals that hold beyond the data (see `fit.prediction`)."""
-        from testbed.fit.prediction import get_prediction
+        from testbed.fit.prediction.predict import get_prediction
 
         return get_prediction(self, data, level, noise, unit, seeds)
 
@@ -258,7 +258,7 @@ class Fit:
         self, cuts: int = 7, level: float = 0.9, unit: str = "nats", by: str | None = None, n_boot: int = 300
     ) -> Backtest:
         """How such intervals did on this table's larger runs when only the smaller were fitted (see `fit.backtest`)."""
-        from testbed.fit.backtest import backtest_fit
+        from testbed.fit.prediction.backtest import backtest_fit
 
         return backtest_fit(self, cuts=cuts, level=level, unit=unit, by=by, n_boot=n_boot, seed=self.seed)
 

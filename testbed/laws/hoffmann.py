@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
+from typing import ClassVar
 
 from testbed.laws.law import AdditiveLaw, amplitude, constant, exponent
 
@@ -24,7 +26,11 @@ class Hoffmann(AdditiveLaw):
     columns = ("n", "tokens")
     formula = r"L = E + \frac{A}{N^{\alpha}} + \frac{B}{D^{\beta}}"
     source = "arXiv:2203.15556, eq. 2"
-    priors = {"alpha": (0.33, 0.15), "beta": (0.36, 0.20), "E": (log(1.75), 0.40)}  # wide about all published fits
+    priors: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "alpha": (0.33, 0.15),
+        "beta": (0.36, 0.20),
+        "E": (log(1.75), 0.40),
+    }  # wide about all published fits
 
 
 class HoffmannTied(AdditiveLaw):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from testbed.fit import Fit
-    from testbed.fit.backtest import Backtest
-    from testbed.fit.three_ways import ThreeWays
+    from testbed.fit.approaches import ThreeWays
+    from testbed.fit.prediction import Backtest
     from testbed.records import Forecast, Provenance, RunSpec, Verdict
 
 

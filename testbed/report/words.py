@@ -8,7 +8,7 @@ from testbed.records import Forecast, Verdict
 from testbed.units import show_count
 
 if TYPE_CHECKING:
-    from testbed.fit.backtest import Backtest
+    from testbed.fit.prediction import Backtest
 
 _AFTER_THE_FACT = " This forecast was made after its target had been trained: it is no test of the law."
 

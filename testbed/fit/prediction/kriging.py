@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from testbed.fit.coordinates import Coordinates
-from testbed.fit.discrepancy import Covariance, Solved, distances, likeliest, matern
-from testbed.fit.domain import Domain
+from testbed.fit.prediction.discrepancy import Covariance, Solved, distances, likeliest, matern
+from testbed.fit.prediction.domain import Domain
 from testbed.laws import Columns, Parameter
 
 if TYPE_CHECKING:

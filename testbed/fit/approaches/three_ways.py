@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from testbed.errors import TestbedError
-from testbed.fit.approaches import Allocation, approach_1, approach_2
+from testbed.fit.approaches.allocation import Allocation, approach_1, approach_2
 from testbed.fit.fitting import fit_law
 from testbed.fit.frontier import best_sizes
 from testbed.fit.result import Fit

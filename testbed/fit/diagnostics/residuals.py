@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from testbed.fit.finding import Finding
-from testbed.fit.refits import Refits
+from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.diagnostics.refits import Refits
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from testbed.errors import ConfigError, TableError
-from testbed.fit.kriging import Kriging, krige
+from testbed.fit.prediction.kriging import Kriging, krige
 
 if TYPE_CHECKING:
     from testbed.fit.result import Fit

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import stdtrit
 
-from testbed.fit.domain import Domain
+from testbed.fit.prediction.domain import Domain
 from testbed.fit.problem import Problem
 from testbed.fit.solver import minimise
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from testbed.errors import ConfigError, TableError
-from testbed.fit.coverage import METHODS, cells, distance, scored, summarised
-from testbed.fit.domain import Domain, log_compute
 from testbed.fit.fitting import fit_law
-from testbed.fit.prediction import get_prediction, student
+from testbed.fit.prediction.coverage import METHODS, cells, distance, scored, summarised
+from testbed.fit.prediction.domain import Domain, log_compute
+from testbed.fit.prediction.predict import get_prediction, student
 from testbed.fit.problem import Loss
 from testbed.fit.resampling import Replicates
 from testbed.laws import Law

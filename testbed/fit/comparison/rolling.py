@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TableError
-from testbed.fit.domain import Domain, log_compute
 from testbed.fit.fitting import fit_law
-from testbed.fit.prediction import get_prediction
+from testbed.fit.prediction.domain import Domain, log_compute
+from testbed.fit.prediction.predict import get_prediction
 from testbed.fit.result import Fit
 from testbed.laws import Law
 

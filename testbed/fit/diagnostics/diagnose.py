@@ -20,18 +20,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from testbed.fit.cautions import far_target, isoflop_parabola, rounded_params
-from testbed.fit.finding import Finding
-from testbed.fit.identification import doubts, unidentified
-from testbed.fit.refits import Refits
-from testbed.fit.residuals import residual_findings
-from testbed.fit.sensitivity import sensitivities
-from testbed.fit.sources import source_findings
+from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.diagnostics.identification import unidentified
+from testbed.fit.diagnostics.refits import Refits
+from testbed.fit.diagnostics.residuals import residual_findings
+from testbed.fit.diagnostics.sensitivity import sensitivities
+from testbed.fit.diagnostics.sources import source_findings
 
 if TYPE_CHECKING:
     from testbed.fit.result import Fit
 
-__all__ = ["Finding", "diagnose", "doubts", "far_target", "isoflop_parabola", "rounded_params"]
 
 _SMALL_SHARE = 0.05  # of the smallest response, below which a constant counts as not found
 _TAIL = 0.05  # of the resamples

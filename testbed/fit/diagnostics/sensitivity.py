@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.fit.finding import Finding
-from testbed.fit.refits import Refits, Variant
+from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.diagnostics.refits import Refits, Variant
 
 Array = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TestbedError
+from testbed.fit.comparison.rolling import Cut, foretold, k_fold, kappa, scores
+from testbed.fit.diagnostics.identification import doubts
 from testbed.fit.fitting import fit_law
-from testbed.fit.identification import doubts
 from testbed.fit.result import Fit
-from testbed.fit.rolling import Cut, foretold, k_fold, kappa, scores
 from testbed.laws import Law
 from testbed.points import fit_columns, map_columns
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from testbed.fit.finding import Finding
+from testbed.fit.diagnostics.finding import Finding
 
 if TYPE_CHECKING:
     from testbed.fit.result import Fit

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from testbed.errors import TableError
 from testbed.fit.coordinates import Coordinates
-from testbed.fit.finding import Finding
+from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.diagnostics.refits import Refits
 from testbed.fit.problem import Problem
-from testbed.fit.refits import Refits
 from testbed.fit.resampling import Rows
 from testbed.fit.solver import follow
 from testbed.points.expressions import columns_of

@@ -16,16 +16,13 @@ import numpy as np
 import pandas as pd
 
 from testbed.errors import ConfigError, TableError
-from testbed.fit.candidates import Candidate, aimed, cut_rows, fitted, judged, row_of, tried
-from testbed.fit.conventions import convention_table
-from testbed.fit.finding import Finding
+from testbed.fit.comparison.candidates import Candidate, aimed, cut_rows, fitted, judged, row_of, tried
+from testbed.fit.comparison.rolling import Cut, cuts_of
+from testbed.fit.comparison.target import TargetPrediction, predict_target
+from testbed.fit.diagnostics.finding import Finding
 from testbed.fit.problem import Loss
 from testbed.fit.result import Fit
-from testbed.fit.rolling import Cut, cuts_of
-from testbed.fit.target import TargetPrediction, predict_target
 from testbed.laws import Law, find_law
-
-__all__ = ["Comparison", "TargetPrediction", "compare", "convention_table"]
 
 MOST_PARAMETERS = 6  # of a law that may take the default's place
 LEAST_CUTS = 3  # that it has to win

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.fit.candidates import columns_of_target
-from testbed.fit.cautions import far_target
-from testbed.fit.finding import Finding
-from testbed.fit.prediction import student
+from testbed.fit.comparison.candidates import columns_of_target
+from testbed.fit.diagnostics.cautions import far_target
+from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.prediction.predict import student
 from testbed.fit.result import Fit
 
 _ROBUST_FROM = 4  # laws

@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from testbed.errors import ConfigError
-from testbed.fit.finding import Finding
+from testbed.fit.diagnostics.finding import Finding
 from testbed.fit.frontier import best_sizes
 from testbed.laws import Law, find_law
 
 if TYPE_CHECKING:
-    from testbed.fit.prediction import Prediction
+    from testbed.fit.prediction.predict import Prediction
     from testbed.fit.result import Fit
 
 Array = NDArray[np.float64]

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import ConfigError, TableError
-from testbed.fit.isoflop import Curve, Optimum, budgets_of, pooled_noise
-from testbed.fit.power_law import PowerLaw, lines
+from testbed.fit.approaches.isoflop import Curve, Optimum, budgets_of, pooled_noise
+from testbed.fit.approaches.power_law import PowerLaw, lines
 from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import ConfigError, TableError
+from testbed.fit.diagnostics.sources import other_count
 from testbed.fit.fitting import fit_law
 from testbed.fit.problem import Loss
 from testbed.fit.result import Fit
-from testbed.fit.sources import other_count
 from testbed.laws import Law, find_law
 from testbed.points import fit_columns, map_columns
 from testbed.points.expressions import quoted
