@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 Method = Literal["percentile", "bca", "profile"]
 
 _WIDEST = 64.0  # standard errors within which a profile's ends are looked for
+_NEAREST = 3  # resamples from which the solves of a profile start too
 LEAST_RESAMPLES = 20
 
 
@@ -114,14 +115,27 @@ def _crossing(fit: Fit, name: str, inner: float, outer: float, theta: dict[str, 
 
 
 def _held(fit: Fit, name: str, value: float, start: dict[str, float]) -> tuple[float, dict[str, float]]:
-    """Twice the rise of the objective with one parameter held, and the other parameters' best values."""
+    """Twice the rise of the objective with one parameter held, and the other parameters' best values.
+
+    Solved from `start`, from the estimate and from the resamples that came nearest to the value: robust
+    losses have local minima, and from one start alone the solver is now and then caught in one.
+    """
     problem = fit.problem
     coordinates = replace(problem.coordinates, fixed={**fit.fixed, name: value})
     held = replace(problem, coordinates=coordinates)
+    starts = [start, fit.theta, *_nearest(fit, name, value)]
+    phi = np.array([coordinates.coordinates({**each, name: value}) for each in starts])
     y = fit.rows.y
-    found = held.solve(y, np.ones((1, len(y))), coordinates.coordinates({**start, name: value})[None])
-    theta = dict(zip(fit.theta, coordinates.natural(found.phi)[0].tolist(), strict=True))
-    return 2 * max(float(found.objective[0]) - fit.objective, 0.0), theta
+    found = held.solve(y, np.ones((len(phi), len(y))), phi)
+    best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
+    theta = dict(zip(fit.theta, coordinates.natural(found.phi)[best].tolist(), strict=True))
+    return 2 * max(float(found.objective[best]) - fit.objective, 0.0), theta
+
+
+def _nearest(fit: Fit, name: str, value: float) -> list[dict[str, float]]:
+    """The parameters of the resamples in which one came nearest to a value."""
+    near = np.argsort(np.abs(fit.resamples[:, list(fit.theta).index(name)] - value), kind="stable")[:_NEAREST]
+    return [dict(zip(fit.theta, row, strict=True)) for row in fit.resamples[near].tolist()]
 
 
 def _unit(fit: Fit) -> float:

@@ -54,8 +54,8 @@ def global_minimum(kernel: Kernel, y: Array, weights: Array, delta: float, unit:
 
 def _restarted(kernel: Kernel, y: Array, weights: Array, found: Minimum, delta: float) -> Minimum:
     """All searches, with rounds of restarts from the best one."""
-    if not np.isfinite(delta):
-        return found
+    if not np.isfinite(delta) and found.converged.all() and _distinct(found) == 1:
+        return found  # smooth, and all starts agree
     rng = np.random.default_rng(0)
     for _ in range(_ROUNDS):
         best = int(np.argmin(found.objective))
