@@ -128,6 +128,25 @@ class AdditiveLaw(Law):
 
 def plain_formula(law: Law) -> str:
     r"""The law's formula as a line of text: \frac{A}{N^{a}} becomes A/N^a."""
-    group = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
-    text = re.sub(rf"\\frac{group}{group}", r"\1/\2", law.formula)
-    return re.sub(r"\\left|\\right|[\\{}]", "", text)
+    return _plain(re.sub(r"\\left|\\right", "", law.formula))
+
+
+def _plain(latex: str) -> str:
+    """Groups from the inside out, in parentheses where they are more than one factor."""
+    group = r"\{([^{}]*)\}"
+    before = ""
+    while latex != before:
+        before = latex
+        latex = re.sub(rf"\\frac{group}{group}", lambda m: f"{_joined(m[1], '+')}/{_joined(m[2], ' +/')}", latex)
+        latex = re.sub(rf"\^{group}", lambda m: f"^{_joined(m[1], ' +/^')}", latex)
+        latex = re.sub(rf"\\sqrt{group}", r"sqrt(\1)", latex)
+        latex = re.sub(rf"_{group}", r"_\1", latex)
+    return re.sub(r"[\\{}]", "", latex)
+
+
+def _joined(text: str, apart: str) -> str:
+    """In parentheses where one of the signs stands outside of all parentheses."""
+    outside = before = text
+    while (outside := re.sub(r"\([^()]*\)", "", outside)) != before:
+        before = outside
+    return f"({text})" if any(sign in outside.strip() for sign in apart) else text
