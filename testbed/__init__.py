@@ -8,7 +8,7 @@ each other:
     study               the loop on one folder
     report              the page, its figures, tables and sentences
     validate            the sealed forecast, the verdict, the baselines
-    fit                 solver, resampling by run, the fitted result
+    fit                 the exact solver, resampling by run, predictions, doubts, comparisons
     laws                one law a file
     executors           the only place that starts processes; composes train and store
     store | train       folders on disk; the training loop
