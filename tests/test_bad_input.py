@@ -173,7 +173,7 @@ CASES = {
     ),
     "options out of range": (
         lambda t, c, d: ["fit", table(t, HEADER + "\n".join(ROWS)), "--level", "7"],
-        "--level between 0 and 1",
+        "--level: found 7; accepted: above 0 and below 1",
     ),
     "points into an unknown format": (lambda t, c, d: ["points", d, "-o", t / "p.xlsx"], "found suffix '.xlsx'"),
     "unknown command": (lambda t, c, d: ["trian", c], "No such command 'trian'"),
