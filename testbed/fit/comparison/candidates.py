@@ -73,8 +73,6 @@ def judged(candidate: Candidate, default: Candidate) -> Candidate:
     if fit is None:
         return candidate
     reasons = [doubt.phrase for doubt in doubts(fit) if doubt.trigger in _FATAL]
-    if fit.at_zero:
-        reasons.append(f"{', '.join(fit.at_zero)} ended at 0")
     if candidate.size > default.size and candidate.size * RUNS_PER_PARAMETER > fit.n_runs:
         reasons.append(f"{candidate.size} parameters for {fit.n_runs} runs")
     return replace(candidate, reason=f"not identified by this table: {'; '.join(reasons)}" if reasons else "")
