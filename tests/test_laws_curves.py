@@ -56,14 +56,14 @@ def tissue_by_definition(lr, momentum=0.999):
         return TISSUE["L0"] + TISSUE["A"] * np.cumsum(lr) ** -TISSUE["alpha"] - TISSUE["C"] * np.cumsum(area)
 
 
-def luo_by_definition(lr, row):
+def luo_by_definition(lr, row, theta=LUO):
     total = np.cumsum(lr)
     k = np.arange(1, row + 1)
     k = k[lr[k] > 0]
     age = total[row] - total[k - 1]
-    reached = 1 - (1 + LUO["C"] * lr[k] ** -LUO["gamma"] * age) ** -LUO["beta"]
+    reached = 1 - (1 + theta["C"] * lr[k] ** -theta["gamma"] * age) ** -theta["beta"]
     annealed = ((lr[k - 1] - lr[k]) * reached).sum()
-    return LUO["L0"] + LUO["A"] * total[row] ** -LUO["alpha"] - LUO["B"] * annealed
+    return theta["L0"] + theta["A"] * total[row] ** -theta["alpha"] - theta["B"] * annealed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,6 +123,36 @@ def test_published_multi_power_law_errs_as_published(model):
     _, test = curves(model)
     predicted = value("multi_power", dict(zip(MULTI_POWER_NAMES, published, strict=True)), test)
     assert mean_error(predicted, test) == pytest.approx(error, abs=3e-5)
+
+
+def published_schedule(name):
+    """The LR at every step of one of the authors' schedules, as their repository makes it."""
+    kind, *numbers = name.split("_")
+    total = {"wsdcon": 16000}.get(kind) or int(numbers[-1])
+    step, peak, end = np.arange(total + 1.0), 3e-4, 3e-5
+    share = np.clip((step - 20000) / (total - 20000), 0, 1) if kind in ("wsd", "wsdld") else step / total
+    after = {
+        "constant": peak + 0 * step,
+        "cosine": end + (peak - end) * (1 + np.cos(np.pi * np.clip((step - 2160) / (total - 2160), 0, 1))) / 2,
+        "wsd": peak ** (1 - share) * end**share,
+        "wsdld": peak + (end - peak) * share,
+        "wsdcon": np.where(step < 8000, peak, int(numbers[0]) * 1e-5),
+    }[kind]
+    return np.where(step < 2160, peak * step / 2160, after)
+
+
+@needs_shared
+@pytest.mark.parametrize("model", MULTI_POWER)
+def test_published_multi_power_law_at_every_step_errs_as_published_to_the_digit(model):
+    published, error = MULTI_POWER[model]
+    theta = dict(zip(MULTI_POWER_NAMES, published, strict=True))
+    _, test = curves(model)
+    predicted = np.empty(len(test))
+    for name in test["schedule"].unique():
+        rows, lr = np.flatnonzero(test["schedule"] == name), published_schedule(name)
+        np.testing.assert_allclose(test["lr"].to_numpy()[rows], lr[test["step"].to_numpy()[rows]], rtol=1e-4)
+        predicted[rows] = [luo_by_definition(lr, row, theta) for row in test["step"].to_numpy()[rows]]
+    assert mean_error(predicted, test) == pytest.approx(error, abs=6e-6)
 
 
 @needs_shared
