@@ -270,7 +270,7 @@ def test_bad_arguments():
         compare(["hoffmann"], runs(), cuts=0)
     with pytest.raises(TableError, match="muennighoff cannot be fitted"):
         compare(["muennighoff"], runs())
-    with pytest.raises(TableError, match="the target: no column for tokens"):
+    with pytest.raises(TableError, match="the targets: no column for tokens"):
         compare(["hoffmann"], runs(), {"n": 1e10}, n_boot=0)
 
 

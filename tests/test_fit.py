@@ -385,3 +385,15 @@ def test_ways_that_do_not_go_together():
         fit_law("tissue", curves, columns={c: c for c in LAWS["tissue"].columns}, replicates="mean")
     with pytest.raises(ConfigError, match="found space 'cubic'"):
         fit_law("hoffmann", clean(planted_points("hoffmann")), space="cubic")
+
+
+def test_runs_are_predicted_by_the_names_of_their_table():
+    points = noisy(LAWS["hoffmann"], PLANTED["hoffmann"], 0.003)
+    foreign = points.rename(columns={"n": "size of the model", "tokens": "D", "loss": "val_loss"})
+    fit = fit_law("hoffmann", foreign, columns={"n": "size of the model"}, n_boot=0)
+    np.testing.assert_array_equal(fit.predict(foreign), fit.predict(points))
+    np.testing.assert_array_equal(fit.get_prediction(foreign.head(3)).mean, fit.get_prediction(points.head(3)).mean)
+    by_ratio = pd.DataFrame({"params": [1e9], "tokens_per_param": [20.0]})
+    np.testing.assert_array_equal(fit.predict(by_ratio), fit.predict(n=1e9, tokens=2e10))
+    with pytest.raises(TableError, match="the targets: no column for tokens"):
+        fit.predict({"n": 1e9})

@@ -353,7 +353,7 @@ def test_a_large_table_predicts_as_its_part_does():
 @pytest.mark.parametrize(
     ("targets", "options", "error", "match"),
     [
-        ({"n": [1e9]}, {}, TableError, "no column tokens; hoffmann needs n, tokens"),
+        ({"n": [1e9]}, {}, TableError, "no column for tokens"),
         ({"n": [1e9, -1.0], "tokens": 1e10}, {}, TableError, "n is -1 in row 2; accepted: a finite number above 0"),
         ({"n": [1e9], "tokens": np.nan}, {}, TableError, "tokens is nan in row 1"),
         (AHEAD, {"level": 1.0}, ConfigError, "level: found 1; accepted: above 0 and below 1"),

@@ -15,6 +15,7 @@ from testbed.fit.coordinates import Coordinates
 from testbed.fit.problem import Loss, Problem
 from testbed.fit.resampling import Replicates, Rows
 from testbed.fit.search import Search
+from testbed.fit.targets import columns_of
 from testbed.laws import Law
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Fit:
     # --- predictions --------------------------------------------------------------------------
 
     def predict(self, data: pd.DataFrame | Mapping[str, ArrayLike] | None = None, /, **columns: ArrayLike) -> Array:
-        """The law's response [rows] at its columns, in its units; given as a table or one by one."""
+        """The law's response [rows] at its columns, in its units; given as a table (see `fit.targets`) or one by one."""
         return np.asarray(self._responses(np.array([list(self.theta.values())]), columns if data is None else data)[0])
 
     def predict_resamples(
@@ -290,9 +291,7 @@ class Fit:
         return from_dict(document, where)
 
     def _responses(self, theta: Array, at: pd.DataFrame | Mapping[str, ArrayLike]) -> Array:
-        raw = {name: np.atleast_1d(np.asarray(at[name])) for name in self.law.columns}
-        length = max(len(values) for values in raw.values())
-        columns = self.law.prepare({k: np.broadcast_to(v, (length, *v.shape[1:])) for k, v in raw.items()})
+        columns = self.law.prepare(columns_of(self.law, self.columns, at))
         named = {name: theta[:, k : k + 1] for k, name in enumerate(self.theta)}
         return np.asarray(self.law.value(named, columns), np.float64)
 

@@ -16,7 +16,6 @@ from testbed.fit.diagnostics.identification import doubts
 from testbed.fit.fitting import fit_law
 from testbed.fit.result import Fit
 from testbed.laws import Law
-from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
@@ -101,16 +100,10 @@ def aimed(candidate: Candidate, target: Mapping[str, float] | None) -> Candidate
     if candidate.fit is None or target is None:
         return candidate
     try:
-        predicted = float(candidate.fit.predict(columns_of_target(candidate.law, target))[0])
+        predicted = float(candidate.fit.predict(target)[0])
     except Exception as error:
         return replace(candidate, reason=candidate.reason or f"cannot predict the target: {_first_clause(error)}")
     return replace(candidate, predicted=predicted)
-
-
-def columns_of_target(law: Law, target: Mapping[str, float]) -> pd.DataFrame:
-    """The law's columns of one target, computed from those given where it lacks some; TableError where they cannot be."""
-    table = pd.DataFrame([dict(target)])
-    return fit_columns(table, map_columns(table, law.columns, {}, "the target"), "the target")
 
 
 def row_of(candidate: Candidate, default: Candidate, cuts: int, level: float, seed: int) -> dict[str, Any]:

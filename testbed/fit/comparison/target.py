@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.fit.comparison.candidates import columns_of_target
 from testbed.fit.diagnostics.cautions import far_target
 from testbed.fit.diagnostics.finding import Finding
 from testbed.fit.prediction.predict import student
@@ -59,7 +58,7 @@ def predict_target(
 ) -> tuple[TargetPrediction, tuple[Finding, ...]]:
     """The headline by `fit`'s law, beside the plain predictions of several laws; and whether the target is far."""
     log = fit.space == "log"
-    prediction = fit.get_prediction(columns_of_target(fit.law, target), level, unit=unit)
+    prediction = fit.get_prediction(target, level, unit=unit)
     others = np.array([value for value in by_law if np.isfinite(value) and (value > 0 or not log)])
     places = np.log(others) if log else others
     spread = _spread(places)

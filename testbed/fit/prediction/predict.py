@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from testbed.errors import ConfigError, TableError
+from testbed.errors import ConfigError
 from testbed.fit.prediction.kriging import Kriging, krige
+from testbed.fit.targets import columns_of
 
 if TYPE_CHECKING:
     from testbed.fit.result import Fit
@@ -144,14 +145,7 @@ def _noise(kriging: Kriging, noise: float | None) -> tuple[float, float]:
 
 def _prepared(fit: Fit, data: pd.DataFrame | Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], Any]:
     """The law's columns of the targets, raw and prepared."""
-    missing = [name for name in fit.law.columns if name not in data]
-    if missing:
-        raise TableError(
-            f"the targets: no column {', '.join(missing)}; {fit.law.name} needs {', '.join(fit.law.columns)}"
-        )
-    raw = {name: np.atleast_1d(np.asarray(data[name])) for name in fit.law.columns}
-    length = max(len(values) for values in raw.values())
-    raw = {name: np.broadcast_to(values, (length, *values.shape[1:])) for name, values in raw.items()}
+    raw = columns_of(fit.law, fit.columns, data)
     return raw, fit.law.prepare(raw)
 
 
