@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.cli.output import AsJson, console, print_json, print_notes, print_table
-from testbed.cli.rows import Level, check_level, number
-from testbed.cli.table import frame_rows, target_columns
+from testbed.cli.output import AsJson, console, frame_rows, print_json, print_notes, print_table
+from testbed.cli.rows import Level, check_level, number, target_columns
 from testbed.errors import ConfigError, TableError
 
 FitPath = Annotated[Path, typer.Argument(metavar="FIT.json", help="what testbed fit -o FIT.json wrote")]

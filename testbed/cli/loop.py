@@ -10,8 +10,7 @@ from rich.table import Table
 
 from testbed.cli.fitted import predict_from
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
-from testbed.cli.rows import Level
-from testbed.cli.table import target_columns
+from testbed.cli.rows import Level, target_columns
 from testbed.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from testbed.fit.diagnostics import Finding
     from testbed.report.tables import Table
     from testbed.study import Study
@@ -52,6 +54,12 @@ def print_table(table: Table) -> None:
     for row in table.rows:
         shown.add_row(*row)
     Console(width=max(console.width, _TABLE_WIDTH), highlight=False).print(shown)
+
+
+def frame_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as JSON values, null where there is no number."""
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
+    return rows
 
 
 def print_json(value: Any) -> None:

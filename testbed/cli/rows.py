@@ -101,6 +101,13 @@ def number(value: str, option: str) -> float:
         raise ConfigError(f"{option}: {error}") from None
 
 
+def target_columns(params: str | None, tokens: str | None, others: list[str] | None) -> dict[str, float]:
+    """The columns of one target that the options name."""
+    named = {"n": (params, "--params"), "tokens": (tokens, "--tokens")}
+    given = {name: number(value, option) for name, (value, option) in named.items() if value is not None}
+    return given | numbers(others, "--set")
+
+
 def check_level(level: float) -> None:
     """ConfigError unless between 0 and 1."""
     if not 0 < level < 1:
