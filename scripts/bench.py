@@ -16,6 +16,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
+VERDICTS = {True: "yes", False: "NO", None: "-"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["fit"])
@@ -32,7 +35,7 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     for name in chosen.only or MEASUREMENTS:
         for bar in MEASUREMENTS[name]():
-            lines.append(f"| {bar.what} | {bar.measured} | {bar.asked} | {'yes' if bar.met else 'NO'} |")
+            lines.append(f"| {bar.what} | {bar.measured} | {bar.asked} | {VERDICTS[bar.met]} |")
             print(lines[-1], flush=True)
     if chosen.out is not None:
         chosen.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -122,6 +122,10 @@ class Coordinates:
                 columns[p.name][phi[:, k] <= self._floor(p) + _FLOOR - _ZERO] = 0.0
         return np.stack(list(columns.values()), axis=1)
 
+    def theta(self, phi: Array) -> dict[str, float]:
+        """Coordinates [p] to the parameters by name (see `natural`)."""
+        return dict(zip((p.name for p in self.law.parameters), self.natural(phi[None])[0].tolist(), strict=True))
+
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """Lowest and highest coordinates, each [p]."""

@@ -52,13 +52,8 @@ def fit_law(
     space = space or law.space
     loss = loss or ("huber" if space == "log" else "ls")
     fixed = dict(fixed or {})
-    _check_arguments(law, loss, delta, fixed, n_boot)
-    if replicates == "mean" and "run" in law.columns:
-        raise ConfigError(f"replicates: found 'mean'; {law.name} is a law of single runs' curves; accepted: separate")
-    if space not in ("log", "linear") or replicates not in ("separate", "mean"):
-        raise ConfigError(
-            f"found space {space!r} and replicates {replicates!r}; accepted: log or linear, and separate or mean"
-        )
+    _check_parameters(law, fixed)
+    _check_ways(law, loss, delta, space, replicates, n_boot)
     table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
     mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
     points = fit_columns(table, mapping, where, positive=_positive(law, space))
@@ -70,9 +65,7 @@ def fit_law(
     resamples, converged = _resampled(problem, rows, found.phi, n_boot, seed)
     return Fit(
         law=law,
-        theta=dict(
-            zip((p.name for p in law.parameters), problem.coordinates.natural(found.phi)[0].tolist(), strict=True)
-        ),
+        theta=problem.coordinates.theta(found.phi[0]),
         objective=float(found.objective[0]),
         converged=bool(found.converged[0]),
         loss=loss,
@@ -94,11 +87,12 @@ def _resampled(problem: Problem, rows: Rows, phi: Array, n_boot: int, seed: int)
     if n_boot == 0:
         return np.empty((0, len(problem.coordinates.law.parameters))), np.empty(0, bool)
     parts, converged = [], []
-    exact = len(rows.y) * n_boot <= _EXACT
+    means = len(rows.y) < len(rows.units)  # their responses move with the runs that are drawn, not only their weights
+    exact = means or len(rows.y) * n_boot <= _EXACT
     step = None if exact else _one_step(problem, rows, phi)
     for times in rows.times(n_boot, seed):
         if step is not None:
-            parts.append(phi + times @ step)
+            parts.append(phi + (times - 1) @ step)
             converged.append(np.ones(len(times), bool))
             continue
         y, weights = rows.resampled(times)
@@ -109,9 +103,10 @@ def _resampled(problem: Problem, rows: Rows, phi: Array, n_boot: int, seed: int)
 
 
 def _one_step(problem: Problem, rows: Rows, phi: Array) -> Array:
-    """What drawing each run once moves the coordinates by [runs, p]: one Newton step from the optimum.
+    """What drawing each run once more moves the coordinates by [runs, p]: one Newton step from the optimum.
 
-    With very many rows this is the resampled optimum to first order, at the cost of one pass.
+    With very many rows this is the resampled optimum to first order, at the cost of one pass. An objective
+    with a corner at 0 is rounded off there, over `delta`.
     """
     coordinates = problem.coordinates
     r = rows.y - coordinates.response(phi, problem.columns)[0]
@@ -129,19 +124,28 @@ def _positive(law: Law, space: str) -> tuple[str, ...]:
     return (*names, law.response) if space == "log" else tuple(names)
 
 
-def _check_arguments(law: Law, loss: Loss, delta: float, fixed: Mapping[str, float], n_boot: int) -> None:
+def _check_parameters(law: Law, fixed: Mapping[str, float]) -> None:
     names = [p.name for p in law.parameters]
     unknown = sorted(set(fixed) - set(names))
     if unknown:
         raise ConfigError(f"fixed: {law.name} has no parameter {', '.join(unknown)}; accepted: {', '.join(names)}")
     if len(fixed) == len(names):
         raise ConfigError(f"fixed: every parameter of {law.name} is held, so there is nothing to fit")
+
+
+def _check_ways(law: Law, loss: Loss, delta: float, space: str, replicates: Replicates, n_boot: int) -> None:
     if loss not in ("huber", "lad", "ls", "huber-likelihood"):
         raise ConfigError(f"loss: found {loss!r}; accepted: huber, lad, ls, huber-likelihood")
     if not (np.isfinite(delta) and delta > 0):
         raise ConfigError(f"delta: found {delta!r}; accepted: a number above 0")
     if n_boot < 0:
         raise ConfigError(f"n_boot: found {n_boot!r}; accepted: 0 or more")
+    if space not in ("log", "linear") or replicates not in ("separate", "mean"):
+        raise ConfigError(
+            f"found space {space!r} and replicates {replicates!r}; accepted: log or linear, and separate or mean"
+        )
+    if replicates == "mean" and "run" in law.columns:
+        raise ConfigError(f"replicates: found 'mean'; {law.name} is a law of single runs' curves; accepted: separate")
 
 
 def _check_rows(law: Law, rows: Rows, fixed: Mapping[str, float], where: str) -> None:

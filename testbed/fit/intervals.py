@@ -128,8 +128,7 @@ def _held(fit: Fit, name: str, value: float, start: dict[str, float]) -> tuple[f
     y = fit.rows.y
     found = held.solve(y, np.ones((len(phi), len(y))), phi)
     best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
-    theta = dict(zip(fit.theta, coordinates.natural(found.phi)[best].tolist(), strict=True))
-    return 2 * max(float(found.objective[best]) - fit.objective, 0.0), theta
+    return 2 * max(float(found.objective[best]) - fit.objective, 0.0), coordinates.theta(found.phi[best])
 
 
 def _nearest(fit: Fit, name: str, value: float) -> list[dict[str, float]]:

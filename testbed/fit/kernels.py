@@ -213,7 +213,7 @@ def _terms(coordinates: Coordinates, columns: Columns) -> list[_Term]:
 
 
 def _chunks(size: int, width: int) -> list[slice]:
-    rows = max(1, min(size, max(16, _ELEMENTS // width) if width < _ELEMENTS else max(1, (_ELEMENTS * 64) // width)))
+    rows = max(16, _ELEMENTS // width) if width < _ELEMENTS else max(1, 64 * _ELEMENTS // width)
     return [slice(i, i + rows) for i in range(0, size, rows)]
 
 

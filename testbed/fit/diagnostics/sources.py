@@ -248,7 +248,7 @@ def _refitted(refits: Refits, n: Array) -> dict[str, float]:
     ones = np.ones((1, len(rows.y)))
     start = follow(problem.kernel, rows.y, ones, fit.phi[None], _PATH if fit.space == "log" else (np.inf,))
     found = problem.solve(rows.y, ones, start)
-    return dict(zip(fit.theta, coordinates.natural(found.phi)[0].tolist(), strict=True))
+    return coordinates.theta(found.phi[0])
 
 
 def _together(fit: Fit, by: str) -> float:
