@@ -29,8 +29,8 @@ class Rows:
     """Rows of a fit: raw `columns` [rows] and the mean response `y` of each, its log where residuals are of logs.
 
     `members` [rows, units] says which runs made each row, `responses` likewise with what they reached;
-    `designs` are the columns of each point, `units` the number of its run. Where a single run made them
-    all, its points are the units: nothing else can be drawn, though they share their noise.
+    `designs` are the columns of each point, `units` the number of its run, `names` the runs'. Where a single
+    run made them all, its points are the units: nothing else can be drawn, though they share their noise.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -39,16 +39,19 @@ class Rows:
     responses: sparse.csr_array
     designs: pd.DataFrame
     units: NDArray[np.intp]
+    names: tuple[str, ...]
     n_runs: int
 
     @classmethod
     def of(cls, points: pd.DataFrame, law: Law, space: str, replicates: Replicates) -> Rows:
         """From the law's columns, its response and run: each point a row, or the mean of the seeds at one design."""
-        run, names = pd.factorize(points["run"])
-        units = run if len(names) > 1 else np.arange(len(points))
+        units, runs = pd.factorize(points["run"])
+        names = tuple(map(str, runs))
+        if len(runs) == 1:
+            units, names = np.arange(len(points)), tuple(f"{names[0]}, row {k + 1}" for k in range(len(points)))
         by = [name for name in law.columns if name != "run"]
         row = _cells(points[by]) if replicates == "mean" else np.arange(len(points))
-        shape = (int(row.max()) + 1, int(units.max()) + 1)
+        shape = (int(row.max()) + 1, len(names))
         response = points[law.response].to_numpy(np.float64)
         y = np.log(response) if space == "log" else response
         members = sparse.coo_array((np.ones(len(points)), (row, units)), shape=shape).tocsr()
@@ -59,12 +62,12 @@ class Rows:
             y = table["y"].to_numpy()
         else:
             columns = {name: points[name].to_numpy() for name in law.columns}
-        return cls(columns, y, members, responses, points[by], units, len(names))
+        return cls(columns, y, members, responses, points[by], units, names, len(runs))
 
     @property
     def n_units(self) -> int:
         """How many runs (or points of a single run) there are to draw from."""
-        return int(self.members.shape[1])
+        return len(self.names)
 
     @cached_property
     def strata(self) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from testbed.errors import TableError
 from testbed.fit.fitting import fit_law
+from testbed.fit.prediction.coverage import calibration, interval_score
 from testbed.fit.prediction.domain import Domain, log_compute
 from testbed.fit.prediction.predict import get_prediction
 from testbed.fit.result import Fit
@@ -96,26 +97,19 @@ def foretold(fit: Fit, cut: Cut, level: float, unit: str) -> pd.DataFrame:
 
 
 def scores(table: pd.DataFrame, level: float) -> dict[str, float]:
-    """Means over foretold rows: error of the plain law, kriged error, and the interval score.
-
-    The score is that of Gneiting and Raftery, JASA 102 (2007), equation 43; less is better.
-    """
+    """Means over foretold rows: error of the plain law, kriged error, and the interval score."""
     observed, predicted, kriged, low, high = (
         table[name].to_numpy() for name in ("observed", "predicted", "kriged", "low", "high")
     )
-    missed = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
     return {
         "error": float(np.abs(observed - predicted).mean()),
         "kriged_error": float(np.abs(observed - kriged).mean()),
-        "score": float((high - low + 2 / (1 - level) * missed).mean()),
+        "score": float(interval_score(low, high, observed, level).mean()),
     }
 
 
 def kappa(tables: list[pd.DataFrame], level: float) -> float:
-    """What the intervals' half-widths have to be multiplied by to hold `level` of the rows, each cut counting the same.
-
-    Above 1.5 says that the law has failed on this very table before; nan without a cut.
-    """
+    """The `calibration` of foretold rows, each cut counting the same; nan without a cut."""
     if not tables:
         return np.nan
     ratios, weights = [], []
@@ -123,16 +117,13 @@ def kappa(tables: list[pd.DataFrame], level: float) -> float:
         half = np.maximum((table["high"] - table["low"]).to_numpy() / 2, 1e-300)
         ratios.append((table["observed"] - table["kriged"]).abs().to_numpy() / half)
         weights.append(np.full(len(table), 1 / len(table)))
-    ratio, weight = np.concatenate(ratios), np.concatenate(weights)
-    order = np.argsort(ratio, kind="stable")
-    share = np.cumsum(weight[order]) / weight.sum()
-    return float(ratio[order][np.searchsorted(share, level - 1e-12)])
+    return calibration(np.concatenate(ratios), np.concatenate(weights), level)
 
 
 def k_fold(fit: Fit, seed: int) -> float:
     """Mean absolute error over runs that were left out, a fifth at a time; in the space of residuals."""
-    count = min(_FOLDS, fit.n_runs)
-    fold = np.random.default_rng(seed).permutation(fit.n_runs) % count
+    count = min(_FOLDS, fit.rows.n_units)
+    fold = np.random.default_rng(seed).permutation(fit.rows.n_units) % count
     times = (fold != np.arange(count)[:, None]).astype(np.float64)
     y, weights = fit.rows.resampled(times)
     found = fit.problem.solve(y, weights, np.repeat(fit.phi[None], count, axis=0))

@@ -79,7 +79,7 @@ class Refits:
         whole, n = fit.problem, fit.nobs
         shares = sparse.csr_array(fit.rows.members / np.asarray(fit.rows.members.sum(axis=1))[:, None])
         if n <= _MOST_ROWS:
-            return cls(fit, whole, np.arange(n), fit.rows.y, shares, np.arange(fit.n_runs), fit.phi)
+            return cls(fit, whole, np.arange(n), fit.rows.y, shares, np.arange(fit.rows.n_units), fit.phi)
         order = np.argsort(fit.rows.y, kind="stable")
         rows = np.sort(order[np.linspace(0, n - 1, _MOST_ROWS).round().astype(np.intp)])
         columns = {name: values[rows] for name, values in whole.columns.items()}

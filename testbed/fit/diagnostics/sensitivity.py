@@ -151,7 +151,7 @@ def _most_influential(refits: Refits) -> tuple[str, NDArray[np.bool_]]:
     moves = np.abs(refits.influence)[:, refits.watched] / np.maximum(refits.coordinate_errors[refits.watched], 1e-300)
     number = int(np.argmax(moves.max(axis=1)))
     rows = refits.members[:, [number]].toarray()[:, 0] > 0
-    return str(refits.fit.points["run"].unique()[refits.runs[number]]), rows
+    return refits.fit.rows.names[refits.runs[number]], rows
 
 
 def _largest(values: Array, count: int) -> NDArray[np.bool_]:

@@ -62,7 +62,10 @@ def _few_runs(fit: Fit) -> Iterator[Finding]:
     if fit.n_runs < FEW_RUNS:
         yield Finding(
             "few-runs",
-            f"Only {fit.n_runs} runs: standard errors and intervals from so few are themselves uncertain, and too small "
+            "A single run: its points were resampled as if each were a run, and since they share its noise, standard errors "
+            f"and intervals are too small; train at least {FEW_RUNS} runs."
+            if fit.n_runs == 1
+            else f"Only {fit.n_runs} runs: standard errors and intervals from so few are themselves uncertain, and too small "
             f"on average; train at least {FEW_RUNS}.",
             {"runs": float(fit.n_runs)},
         )
@@ -70,7 +73,7 @@ def _few_runs(fit: Fit) -> Iterator[Finding]:
 
 def _checkpoints(fit: Fit) -> Iterator[Finding]:
     points = len(fit.points)
-    if fit.n_runs < points:
+    if 1 < fit.n_runs < points:
         yield Finding(
             "checkpoints-as-runs",
             f"The {points} points are of {fit.n_runs} runs, and points of one run share its noise: whole runs were resampled, "

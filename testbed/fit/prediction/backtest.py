@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit.fitting import fit_law
-from testbed.fit.prediction.coverage import METHODS, cells, distance, scored, summarised
+from testbed.fit.prediction.coverage import METHODS, calibration, cells, distance, scored, summarised
 from testbed.fit.prediction.domain import Domain, log_compute
 from testbed.fit.prediction.predict import get_prediction, student
 from testbed.fit.problem import Loss
@@ -64,16 +64,11 @@ class Backtest:
 
     @property
     def kappa(self) -> float:
-        """What the kriging intervals' half-widths would have to be multiplied by to cover `level` of the cells.
-
-        Above 1.5 says that the law has failed on this very table before.
-        """
+        """The `calibration` of the kriging intervals over the cells."""
         rows = self.predictions[self.predictions["method"] == "kriging"]
         ratio = (2 * rows["error"] / rows["width"].clip(lower=1e-300)).to_numpy()
         weight = 1 / rows.groupby(["cut", distance(rows["gap"])])["gap"].transform("size").to_numpy()
-        order = np.argsort(ratio, kind="stable")
-        share = np.cumsum(weight[order]) / weight.sum()
-        return float(ratio[order][np.searchsorted(share, self.level - 1e-12)])
+        return calibration(ratio, weight, self.level)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: law, level, what the table was ordered by, cuts, kappa and the summary's rows."""

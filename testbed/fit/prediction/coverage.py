@@ -24,11 +24,10 @@ def scored(
 ) -> pd.DataFrame:
     """One row a response [m] for the prediction, low and high in `ends` [m], all in the space of residuals.
 
-    Observed, predicted, low and high are given in the response's units. `error`, `width` and `score`, the
-    interval score of Gneiting and Raftery (JASA 102, 2007, equation 43), stay in the space of residuals.
+    Observed, predicted, low and high are given in the response's units. `error`, `width` and `score` (see
+    `interval_score`) stay in the space of residuals.
     """
     predicted, low, high = ends
-    missed = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
     natural = np.exp if space == "log" else np.asarray
     return pd.DataFrame(
         {
@@ -37,12 +36,29 @@ def scored(
             "predicted": natural(predicted),
             "low": natural(low),
             "high": natural(high),
-            "covered": missed == 0,
+            "covered": (low <= observed) & (observed <= high),
             "error": np.abs(observed - predicted),
             "width": high - low,
-            "score": high - low + 2 / (1 - level) * missed,
+            "score": interval_score(low, high, observed, level),
         }
     )
+
+
+def interval_score(low: Array, high: Array, observed: Array, level: float) -> Array:
+    """The score [m] of intervals of `level`, less is better (Gneiting and Raftery, JASA 102, 2007, equation 43)."""
+    missed = np.maximum(low - observed, 0) + np.maximum(observed - high, 0)
+    return np.asarray(high - low + 2 / (1 - level) * missed)
+
+
+def calibration(ratio: Array, weight: Array, level: float) -> float:
+    """What half-widths would have to be multiplied by to cover `level` of responses of these weights [m].
+
+    `ratio` [m] is how many half-widths each lies off its prediction. Above 1.5 says that the law has failed
+    on this very table before.
+    """
+    order = np.argsort(ratio, kind="stable")
+    share = np.cumsum(weight[order]) / weight.sum()
+    return float(ratio[order][np.searchsorted(share, level - 1e-12)])
 
 
 def cells(predictions: pd.DataFrame, *within: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 
-# log10 of a size: means and standard deviations of the logs of discrepancy, length, row noise, run noise
+# Means and standard deviations of the logs of discrepancy, its length in decades, row noise and run noise
 _PRIOR_MEAN = np.log([0.01, 1.5, 0.003, 0.003])
 _PRIOR_SD = np.array([1.0, 0.5, 1.5, 1.0])
 _LENGTHS = (0.02, 50.0)
