@@ -148,7 +148,10 @@ def _selections(refits: Refits) -> dict[str, NDArray[np.bool_]]:
 
 def _most_influential(refits: Refits) -> tuple[str, NDArray[np.bool_]]:
     """The run that moves a watched parameter by most standard errors, to first order, and its rows."""
-    moves = np.abs(refits.influence)[:, refits.watched] / np.maximum(refits.coordinate_errors[refits.watched], 1e-300)
+    with np.errstate(over="ignore"):  # errors of 0
+        moves = np.abs(refits.influence)[:, refits.watched] / np.maximum(
+            refits.coordinate_errors[refits.watched], 1e-300
+        )
     number = int(np.argmax(moves.max(axis=1)))
     rows = refits.members[:, [number]].toarray()[:, 0] > 0
     return refits.fit.rows.names[refits.runs[number]], rows
