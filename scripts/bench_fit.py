@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares, minimize
+from scipy.optimize import minimize
 
 from scripts.backtest_public import SETS, backtests
 from testbed.fit import Fit, fit_law
 from testbed.fit.prediction.coverage import ALL, LABELS, METHODS, cells, summarised
 from testbed.fit.problem import Problem
 from testbed.laws import LAWS
+from tests.oracle import least_cost
 from tests.planted import PLANTED, noisy
 from tests.public_tables import SHARED, fitted_rows, optima
 
@@ -98,26 +99,10 @@ def resamples() -> Iterator[Bar]:
         phi = problem.coordinates.coordinates(dict(zip(fit.theta, fit.resamples[k], strict=True)))
         y = fit.rows.y[rows]
         ours = problem.kernel.evaluate(phi[None], y, np.ones((1, len(y))), np.array([fit.delta]))[0][0]
-        worst = max(worst, float(ours / _scipy(problem, y, phi) - 1))
+        worst = max(worst, float(ours / least_cost(problem, y, phi) - 1))
     yield Bar("100 of 4,000 resamples: worst above scipy's optimum", f"{worst:.1e}", "<= 1e-9", worst <= 1e-9)
     share = fit.resamples_converged.mean()
     yield Bar("4,000 resamples converged", f"{100 * share:.2f} %", "100 %", share == 1.0)
-
-
-def _scipy(problem: Problem, y: np.ndarray, start: np.ndarray) -> float:
-    result = least_squares(
-        lambda phi: y - problem.coordinates.response(phi[None], problem.columns)[0],
-        start,
-        jac=lambda phi: -problem.coordinates.slopes(phi[None], problem.columns)[0].T,
-        loss="huber",
-        f_scale=problem.delta,
-        x_scale="jac",
-        xtol=1e-15,
-        ftol=1e-15,
-        gtol=1e-15,
-        max_nfev=2000,
-    )
-    return float(result.cost)
 
 
 def speed() -> Iterator[Bar]:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import least_squares
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit import Fit, fit_law
@@ -17,6 +16,7 @@ from testbed.fit.solver import minimise
 from testbed.laws import LAWS
 
 from .conftest import TRUTH, planted_points
+from .oracle import least_cost
 from .planted import PLANTED, noisy
 from .public_tables import fitted_rows, needs_shared, optima
 
@@ -35,26 +35,6 @@ def rows_of(points, replicates="separate"):
 # --- the solver against an outside authority --------------------------------------------------
 
 
-def oracle(problem: Problem, y, weights, start):
-    """scipy's robust least squares has this very objective: its cost is the sum of Huber losses."""
-    root = np.sqrt(weights)
-    keep = weights > 0
-    columns = {name: values[keep] for name, values in problem.columns.items()}
-    assert set(np.unique(weights[keep])) <= {1.0} or problem.delta > 1e2, "scipy has no weights within the loss"
-    return least_squares(
-        lambda phi: root[keep] * (y[keep] - problem.coordinates.response(phi[None], columns)[0]),
-        start,
-        jac=lambda phi: -(root[keep] * problem.coordinates.slopes(phi[None], columns)[0]).T,
-        loss="huber",
-        f_scale=problem.delta,
-        x_scale="jac",
-        xtol=1e-15,
-        ftol=1e-15,
-        gtol=1e-15,
-        max_nfev=2000,
-    ).cost
-
-
 @given(
     seed=st.integers(0, 1000),
     delta=st.sampled_from([1e-3, 1e-2, 1e-1]),
@@ -63,10 +43,9 @@ def oracle(problem: Problem, y, weights, start):
 @settings(deadline=None, max_examples=12)
 def test_no_optimum_is_better_than_ours(seed, delta, name):
     fit = fit_law(name, noisy(LAWS[name], PLANTED[name], 0.01, seed), delta=delta, n_boot=0)
-    ones = np.ones(fit.nobs)
     truth = fit.problem.coordinates.coordinates(PLANTED[name].params)
     for start in (fit.phi, truth):
-        assert fit.objective <= oracle(fit.problem, fit.rows.y, ones, start) * (1 + 1e-9)
+        assert fit.objective <= least_cost(fit.problem, fit.rows.y, start) * (1 + 1e-9)
 
 
 def test_every_resample_is_at_its_own_optimum():
@@ -82,7 +61,7 @@ def test_every_resample_is_at_its_own_optimum():
         columns = {name: values[rows] for name, values in fit.problem.columns.items()}
         repeated = Problem(fit.problem.coordinates, columns, "huber", fit.delta)
         ours = repeated.kernel.evaluate(phi[None], y[rows], np.ones((1, len(rows))), np.array([fit.delta]))[0][0]
-        assert ours <= oracle(repeated, y[rows], np.ones(len(rows)), phi) * (1 + 1e-9) + 1e-15
+        assert ours <= least_cost(repeated, y[rows], phi) * (1 + 1e-9) + 1e-15
 
 
 @needs_shared
