@@ -84,7 +84,7 @@ def estimate(config: Config, calibrate: bool = True) -> Estimate:
     if not calibrate:
         return Estimate(made, device.type, workers, None, None, None)
     first = {spec.shape.width: spec for spec in reversed(made.runs)}
-    paces = {width: measure_pace(spec, source, device) for width, spec in first.items()}
+    paces = {width: measure_pace((spec,), source, device) for width, spec in first.items()}
     seconds = {spec.run_id: paces[spec.shape.width].seconds(spec) for spec in made.runs}
     by_width = {spec.shape.width: seconds[spec.run_id] for spec in reversed(made.runs)}
     grid, target = (_makespan([seconds[s.run_id] for s in specs], workers) for specs in (made.grid, made.target))

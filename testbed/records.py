@@ -76,6 +76,16 @@ class Horizon(Record):
     branch_step: int
 
 
+class Engine(Record):
+    """How a run's arithmetic is carried out; it decides the rounding, so it is part of the run's identity.
+
+    `pack` is the number of runs of one shape that the packed engine trains side by side, this one
+    included; None is the family's own module and this run alone.
+    """
+
+    pack: int | None = None
+
+
 class RunSpec(Record):
     """One run, settled in full before it starts: a trunk and its cooldown branches.
 
@@ -101,6 +111,7 @@ class RunSpec(Record):
     deterministic: bool
     trunk_evals: tuple[int, ...]
     branch_evals: int
+    engine: Engine = Engine()
 
     @property
     def run_id(self) -> str:

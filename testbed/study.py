@@ -21,7 +21,7 @@ from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
 from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
 from testbed.store.table import sweep_points
-from testbed.sweep import Plan, design_warnings, plan
+from testbed.sweep import Plan, design_warnings, packs, plan
 from testbed.validate import Circumstances, check_design, fit_laws, judge, make_forecast
 
 
@@ -78,7 +78,8 @@ class Study:
         if retry_failed:
             for run in runs.values():
                 run.forget_failure()
-        waiting = [spec for spec in specs if runs[spec.run_id].state() not in ("done", "failed")]
+        ended = {run_id for run_id, run in runs.items() if run.state() in ("done", "failed")}
+        waiting = [pack for pack in packs(specs) if any(spec.run_id not in ended for spec in pack)]
         if waiting:
             options = self.folder.config.execution
             executor = EXECUTORS["local"](options.device, options.workers, options.checkpoint_seconds)

@@ -7,18 +7,24 @@ evaluations. So a plan can print its cost, and a run can be resumed or moved to 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
 from testbed.config import Config, Train
 from testbed.errors import ConfigError
+from testbed.files import digest
 from testbed.models import find_family
-from testbed.records import Counts, DataFacts, Horizon, Role, RunSpec, Shape
+from testbed.records import Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
 
 _LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
 _LEAST_SPAN = 10.0
 _FARTHEST_DECADES = 1.5
+
+
+Pack = tuple[RunSpec, ...]  # runs that are trained side by side; they differ in seeds and learning rates only
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,45 @@ def plan(config: Config, facts: DataFacts) -> Plan:
     for spec in grid + target:
         _check_data(spec, config.data.repeat)
     return Plan(grid, target, design_warnings(grid, target))
+
+
+def packs(specs: Iterable[RunSpec]) -> tuple[Pack, ...]:
+    """The packs in which the specs are trained, each of as many runs as its specs say."""
+    alike: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        alike.setdefault(_kind(spec), []).append(spec)
+    return tuple(
+        tuple(group[start : start + (group[0].engine.pack or 1)])
+        for group in alike.values()
+        for start in range(0, len(group), group[0].engine.pack or 1)
+    )
+
+
+def packed(specs: Iterable[RunSpec], largest: int | None) -> tuple[RunSpec, ...]:
+    """The same runs in packs of at most `largest`, as even as can be; None is each alone by its family's own module."""
+    alone = [spec.model_copy(update={"engine": Engine()}) for spec in specs]
+    if largest is None:
+        return tuple(alone)
+    sizes = {kind: _pack_sizes(count, largest) for kind, count in Counter(map(_kind, alone)).items()}
+    return tuple(spec.model_copy(update={"engine": Engine(pack=next(sizes[_kind(spec)]))}) for spec in alone)
+
+
+def _pack_sizes(count: int, largest: int) -> Iterator[int]:
+    """The size of the pack of each of `count` runs of a kind."""
+    in_packs = -(-count // largest)
+    for index in range(in_packs):
+        size = count // in_packs + (index < count % in_packs)
+        yield from [size] * size
+
+
+def cost(pack: Pack) -> int:
+    """Training FLOPs of all runs of the pack."""
+    return sum(spec.flops for spec in pack)
+
+
+def _kind(spec: RunSpec) -> str:
+    """What runs of one pack have in common: everything but seeds and learning rates."""
+    return digest(spec.model_dump(mode="json", exclude={"init_seed", "data_seed", "lr", "lr_hidden"}))
 
 
 def learning_rates(train: Train, width: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from testbed.errors import FolderError, TestbedError
 from testbed.executors import LocalExecutor, Outcome
 from testbed.store import SweepFolder
 from testbed.store.table import sweep_points
-from testbed.sweep import plan
+from testbed.sweep import packs, plan
 
 
 class Quiet:
@@ -51,7 +51,7 @@ def undisturbed(tiny_toml, tmp_path_factory):
     """The grid trained in one go on two workers."""
     sweep = fresh(tiny_toml, tmp_path_factory.mktemp("undisturbed") / "sweep")
     watcher = Quiet()
-    outcomes = LocalExecutor("cpu", 2).run(sweep, sweep.of_role("grid"), watcher)
+    outcomes = LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), watcher)
     return sweep, watcher, outcomes
 
 
@@ -93,7 +93,7 @@ def test_what_is_done_is_not_done_again(undisturbed):
     sweep, _, _ = undisturbed
     before = table(sweep)
     stamp = {p: p.stat().st_mtime_ns for p in sweep.path.glob("runs/*/evals.jsonl")}
-    again = LocalExecutor("cpu", 2).run(sweep, sweep.of_role("grid"), Quiet())
+    again = LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
     assert all(o.ending == "done" for o in again)
     assert {p: p.stat().st_mtime_ns for p in stamp} == stamp
     assert table(sweep).equals(before)
@@ -101,7 +101,7 @@ def test_what_is_done_is_not_done_again(undisturbed):
 
 def test_a_target_does_not_start_without_a_seal(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "sweep")
-    outcomes = LocalExecutor("cpu", 1).run(sweep, sweep.of_role("target"), Quiet())
+    outcomes = LocalExecutor("cpu", 1).run(sweep, packs(sweep.of_role("target")), Quiet())
     assert {o.ending for o in outcomes} == {"failed"}
     assert "no forecast is sealed yet" in outcomes[0].reason
     assert not any(sweep.run(s).evals() for s in sweep.of_role("target"))
@@ -110,11 +110,11 @@ def test_a_target_does_not_start_without_a_seal(tiny_toml, tmp_path):
 def test_a_failed_run_is_told_and_the_others_go_on(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "sweep", "train.lr=1e30", "train.base_width=8", "train.clip=1e30")
     broken = sweep.of_role("grid")[:1]
-    outcomes = LocalExecutor("cpu", 1).run(sweep, broken, Quiet())
+    outcomes = LocalExecutor("cpu", 1).run(sweep, packs(broken), Quiet())
     assert outcomes[0].ending == "failed"
     assert "not finite by step" in outcomes[0].reason
     assert sweep.run(broken[0]).state() == "failed"
-    assert "Traceback" in sweep.run(broken[0]).failure().details
+    assert "lower train.lr" in sweep.run(broken[0]).failure().reason
 
 
 def test_other_tokens_than_planned_are_refused(tiny_toml, tmp_path):
@@ -123,7 +123,7 @@ def test_other_tokens_than_planned_are_refused(tiny_toml, tmp_path):
         s.model_copy(update={"data": s.data.model_copy(update={"fingerprint": "0" * 64})}) for s in sweep.specs
     )
     sweep = SweepFolder.create(tmp_path / "other", sweep.config, specs)
-    (outcome,) = LocalExecutor("cpu", 1).run(sweep, specs[:1], Quiet())
+    (outcome,) = LocalExecutor("cpu", 1).run(sweep, packs(specs[:1]), Quiet())
     assert "the tokens are not those of the plan" in outcome.reason
 
 
@@ -131,7 +131,7 @@ def test_an_error_at_the_start_of_a_worker_reaches_the_launcher(tiny_toml, tmp_p
     sweep = fresh(tiny_toml, tmp_path / "sweep")
     (sweep.path / "plan.json").write_text("{")
     with pytest.raises(TestbedError, match="not a plan"):
-        LocalExecutor("cpu", 1).run(sweep, sweep.specs[:1], Quiet())
+        LocalExecutor("cpu", 1).run(sweep, packs(sweep.specs[:1]), Quiet())
 
 
 LONG = (
@@ -145,7 +145,7 @@ LONG = (
 @pytest.fixture(scope="module")
 def long_undisturbed(tiny_toml, tmp_path_factory):
     sweep = fresh(tiny_toml, tmp_path_factory.mktemp("long") / "sweep", *LONG)
-    LocalExecutor("cpu", 2).run(sweep, sweep.of_role("grid"), Quiet())
+    LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
     return table(sweep)
 
 
@@ -181,7 +181,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, 
 
     killer = threading.Thread(target=kill)
     killer.start()
-    outcomes = LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, sweep.of_role("grid"), Quiet())
+    outcomes = LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, packs(sweep.of_role("grid")), Quiet())
     killer.join()
     assert killed
     assert {o.ending for o in outcomes} == {"done"}
@@ -200,7 +200,7 @@ class Quiet:
     def ended(self, spec, outcome): print("ended", outcome.ending, flush=True)
 sweep = SweepFolder.open(Path(sys.argv[1]))
 with sweep.owned():
-    LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, sweep.of_role("grid"), Quiet())
+    LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, packs(sweep.of_role("grid")), Quiet())
 """
 
 

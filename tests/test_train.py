@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -6,20 +7,27 @@ import torch
 
 from testbed.config import Data
 from testbed.data import open_source
-from testbed.errors import FolderError, RunFailed
+from testbed.errors import FolderError
 from testbed.models import find_family
 from testbed.records import Eval, Horizon
-from testbed.train import Finished, Interruptions, Paused, Progress, train
+from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
 from testbed.train.checkpoint import read_cursor
 from testbed.train.evaluation import bits_per_byte, token_losses, validation_loss
-from testbed.train.loop import TrainingState
+from testbed.train.module import ModuleLearner
 from testbed.train.optimizer import make_optimizer
 from testbed.train.schedule import branch_eval_steps, lr_factor
 
 CPU = torch.device("cpu")
+UNDISTURBED = Interruptions()
 CUDA = pytest.param(
     "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 )
+
+
+def train_one(spec, source, folder, device, recorded=frozenset(), interruptions=UNDISTURBED):
+    """A pack of one run: its evaluations, progress and end."""
+    for event in train((spec,), source, (folder,), device, (recorded,), interruptions):
+        yield event.evaluation if isinstance(event, Logged) else event
 
 
 def losses(events):
@@ -51,7 +59,7 @@ def interrupted(spec, source, folder, every, device=CPU):
         starts += 1
         recorded = frozenset(e.key for e in events if isinstance(e, Eval))
         try:
-            run = train(spec, source, folder, device, recorded, Interruptions(StopAfter(every)))
+            run = train_one(spec, source, folder, device, recorded, Interruptions(StopAfter(every)))
             while True:
                 events.append(next(run))
         except StopIteration:
@@ -64,7 +72,7 @@ def interrupted(spec, source, folder, every, device=CPU):
 
 
 def test_a_run_does_what_its_spec_says(tiny_spec, tiny_source, tmp_path):
-    events = list(train(tiny_spec, tiny_source, tmp_path, CPU))
+    events = list(train_one(tiny_spec, tiny_source, tmp_path, CPU))
     end = events[-1]
     assert isinstance(end, Finished)
     assert (end.steps, end.tokens) == (tiny_spec.steps, tiny_spec.tokens)
@@ -82,7 +90,7 @@ def test_a_run_does_what_its_spec_says(tiny_spec, tiny_source, tmp_path):
 
 
 def test_training_lowers_the_loss_and_annealing_lowers_it_further(tiny_spec, tiny_source, tmp_path):
-    evals = [e for e in train(tiny_spec, tiny_source, tmp_path, CPU) if isinstance(e, Eval)]
+    evals = [e for e in train_one(tiny_spec, tiny_source, tmp_path, CPU) if isinstance(e, Eval)]
     stable = [e.loss for e in evals if e.phase == "stable"]
     assert stable[-1] < stable[0] < math.log(tiny_spec.shape.vocab_size) + 0.1
     last = [e for e in evals if e.horizon == tiny_spec.horizons[-1].tokens]
@@ -101,7 +109,7 @@ def test_the_tokens_seen_are_the_rows_of_the_source(tiny_spec, tiny_source, tmp_
             return tiny_source.rows(seed, start, count)
 
     spec = tiny_spec.model_copy(update={"horizons": tiny_spec.horizons[-1:], "data_seed": 5})
-    list(train(spec, Watched(), tmp_path, CPU))
+    list(train_one(spec, Watched(), tmp_path, CPU))
     rows_per_step = spec.batch_tokens // spec.shape.seq_len
     assert all(seed == 5 for seed, _, _ in seen)
     starts = [start for _, start, _ in seen]
@@ -115,31 +123,31 @@ def test_the_tokens_seen_are_the_rows_of_the_source(tiny_spec, tiny_source, tmp_
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_two_runs_of_one_seed_are_the_same(tiny_spec, tiny_source, tmp_path, device):
     device = torch.device(device)
-    first = losses(train(tiny_spec, tiny_source, tmp_path / "a", device))
-    second = losses(train(tiny_spec, tiny_source, tmp_path / "b", device))
+    first = losses(train_one(tiny_spec, tiny_source, tmp_path / "a", device))
+    second = losses(train_one(tiny_spec, tiny_source, tmp_path / "b", device))
     assert first == second
     assert all(torch.equal(a, weights(tmp_path / "b")[name]) for name, a in weights(tmp_path / "a").items())
 
 
 def test_another_seed_gives_another_run(tiny_spec, tiny_source, tmp_path):
-    first = losses(train(tiny_spec, tiny_source, tmp_path / "a", CPU))
+    first = losses(train_one(tiny_spec, tiny_source, tmp_path / "a", CPU))
     for change in ({"init_seed": 5}, {"data_seed": 5}):
-        other = losses(train(tiny_spec.model_copy(update=change), tiny_source, tmp_path / str(change), CPU))
+        other = losses(train_one(tiny_spec.model_copy(update=change), tiny_source, tmp_path / str(change), CPU))
         assert all(a["loss"] != b["loss"] for a, b in zip(first, other, strict=True))
 
 
 def test_a_branch_is_the_separately_trained_run(tiny_spec, tiny_source, tmp_path):
-    together = losses(train(tiny_spec, tiny_source, tmp_path / "all", CPU))
+    together = losses(train_one(tiny_spec, tiny_source, tmp_path / "all", CPU))
     for horizon in tiny_spec.horizons:
         alone_spec = tiny_spec.model_copy(update={"horizons": (horizon,), "trunk_evals": (horizon.branch_step,)})
-        alone = losses(train(alone_spec, tiny_source, tmp_path / str(horizon.tokens), CPU))
+        alone = losses(train_one(alone_spec, tiny_source, tmp_path / str(horizon.tokens), CPU))
         branch = [e["loss"] for e in together if e["horizon"] == horizon.tokens]
         assert [e["loss"] for e in alone if e["horizon"] == horizon.tokens] == branch
 
 
 @pytest.mark.parametrize("every", [1, 7, 37, 100])
 def test_a_run_stopped_anywhere_goes_on_bit_for_bit(tiny_spec, tiny_source, tmp_path, every):
-    undisturbed = losses(train(tiny_spec, tiny_source, tmp_path / "a", CPU))
+    undisturbed = losses(train_one(tiny_spec, tiny_source, tmp_path / "a", CPU))
     events, starts = interrupted(tiny_spec, tiny_source, tmp_path / "b", every)
     assert starts >= tiny_spec.steps // (every + 1)
     assert losses(events) == undisturbed
@@ -153,13 +161,13 @@ def test_transformers_families_train_and_resume_the_same_way(tiny_spec, tiny_sou
     spec = tiny_spec.model_copy(
         update={"shape": shape, "counts": find_family(name).counts(shape), "horizons": tiny_spec.horizons[:2]}
     )
-    undisturbed = losses(train(spec, tiny_source, tmp_path / "a", CPU))
+    undisturbed = losses(train_one(spec, tiny_source, tmp_path / "a", CPU))
     assert losses(interrupted(spec, tiny_source, tmp_path / "b", 33)[0]) == undisturbed
     assert undisturbed[-1]["loss"] < undisturbed[0]["loss"]
 
 
 def test_a_checkpoint_falls_due_by_the_clock(tiny_spec, tiny_source, tmp_path):
-    run = train(tiny_spec, tiny_source, tmp_path, CPU, interruptions=Interruptions(checkpoint_seconds=0.0))
+    run = train_one(tiny_spec, tiny_source, tmp_path, CPU, interruptions=Interruptions(checkpoint_seconds=0.0))
     for event in run:
         if isinstance(event, Eval) and event.step >= 5:
             break
@@ -170,14 +178,14 @@ def test_a_checkpoint_falls_due_by_the_clock(tiny_spec, tiny_source, tmp_path):
 
 def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(tiny_spec, tiny_source, tmp_path):
     with pytest.raises(Paused):
-        list(train(tiny_spec, tiny_source, tmp_path, CPU, interruptions=Interruptions(StopAfter(3))))
+        list(train_one(tiny_spec, tiny_source, tmp_path, CPU, interruptions=Interruptions(StopAfter(3))))
     other = tiny_spec.model_copy(update={"init_seed": 9})
-    with pytest.raises(FolderError, match=f"a checkpoint of run {tiny_spec.run_id}, not of {other.run_id}"):
-        list(train(other, tiny_source, tmp_path, CPU))
+    with pytest.raises(FolderError, match=f"a checkpoint of {tiny_spec.run_id}, not of {other.run_id}"):
+        list(train_one(other, tiny_source, tmp_path, CPU))
     path = tmp_path / "trunk.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(FolderError, match="not a readable checkpoint"):
-        list(train(tiny_spec, tiny_source, tmp_path, CPU))
+        list(train_one(tiny_spec, tiny_source, tmp_path, CPU))
 
 
 # --- the recipe -------------------------------------------------------------------------------
@@ -209,7 +217,7 @@ def test_the_optimiser_decays_and_rescales_hidden_matrices_only(tiny_spec):
 
 def test_one_step_is_torchs_adamw_after_clipping(tiny_spec, tiny_source, tmp_path):
     spec = tiny_spec.model_copy(update={"clip": 0.1, "warmup_steps": 0})
-    state = TrainingState(spec, tiny_source, tmp_path, CPU, frozenset(), Interruptions())
+    learner = ModuleLearner(spec, tiny_source, CPU)
     family = find_family("gpt")
     network = family.build(spec.shape, spec.init_seed)
     hidden = family.hidden_matrices(network)
@@ -227,7 +235,7 @@ def test_one_step_is_torchs_adamw_after_clipping(tiny_spec, tiny_source, tmp_pat
         foreach=False,
     )
     for step in range(3):
-        state.optimise(None)
+        learner.optimise(step, 1.0)
         windows = torch.as_tensor(tiny_source.rows(spec.data_seed, 8 * step, 8).astype(np.int64))
         logits = network(windows[:, :-1])
         skip = spec.data.first_scored
@@ -236,7 +244,7 @@ def test_one_step_is_torchs_adamw_after_clipping(tiny_spec, tiny_source, tmp_pat
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
         plain.step()
-    for name, parameter in state.network.named_parameters():
+    for name, parameter in learner.network.named_parameters():
         torch.testing.assert_close(parameter, named[name], atol=1e-6, rtol=1e-5)
 
 
@@ -244,9 +252,9 @@ def test_one_step_is_torchs_adamw_after_clipping(tiny_spec, tiny_source, tmp_pat
 def test_bf16_autocast_keeps_fp32_weights(tiny_spec, tiny_source, tmp_path, device):
     spec = tiny_spec.model_copy(update={"precision": "bf16", "horizons": tiny_spec.horizons[:1]})
     exact = losses(
-        train(spec.model_copy(update={"precision": "fp32"}), tiny_source, tmp_path / "a", torch.device(device))
+        train_one(spec.model_copy(update={"precision": "fp32"}), tiny_source, tmp_path / "a", torch.device(device))
     )
-    rounded = losses(train(spec, tiny_source, tmp_path / "b", torch.device(device)))
+    rounded = losses(train_one(spec, tiny_source, tmp_path / "b", torch.device(device)))
     assert rounded[-1]["loss"] == pytest.approx(exact[-1]["loss"], rel=0.01)
     assert rounded[-1]["loss"] != exact[-1]["loss"]
     assert all(w.dtype == torch.float32 for w in weights(tmp_path / "b").values())
@@ -254,8 +262,10 @@ def test_bf16_autocast_keeps_fp32_weights(tiny_spec, tiny_source, tmp_path, devi
 
 def test_a_loss_that_is_not_finite_fails_with_its_step(tiny_spec, tiny_source, tmp_path):
     spec = tiny_spec.model_copy(update={"lr": 1e12, "lr_hidden": 1e12, "clip": None})
-    with pytest.raises(RunFailed, match=r"not finite by step \d+ \(\d+ tokens\); lower train\.lr"):
-        list(train(spec, tiny_source, tmp_path, CPU))
+    *_, end = train_one(spec, tiny_source, tmp_path, CPU)
+    assert isinstance(end, Diverged)
+    assert re.search(r"not finite by step \d+ \(\d+ tokens\); lower train\.lr", end.reason)
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 # --- the evaluation ---------------------------------------------------------------------------
@@ -300,6 +310,6 @@ def test_bits_per_byte(text_folder):
 
 def test_progress_never_goes_back(tiny_spec, tiny_source, tmp_path, monkeypatch):
     monkeypatch.setattr("testbed.train.loop._PROGRESS_SECONDS", 0.0)
-    steps = [e.steps for e in train(tiny_spec, tiny_source, tmp_path, CPU) if isinstance(e, Progress)]
+    steps = [e.steps for e in train_one(tiny_spec, tiny_source, tmp_path, CPU) if isinstance(e, Progress)]
     assert steps == sorted(steps)
     assert steps[-1] == tiny_spec.steps

@@ -21,6 +21,7 @@ from testbed.errors import TestbedError
 from testbed.executors.run import Outcome
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
+from testbed.sweep import Pack, cost
 from testbed.train import choose_device
 
 _ATTEMPTS = 3  # times a run is given to a worker that then dies
@@ -51,7 +52,7 @@ class Watcher(Protocol):
 class _Worker:
     process: subprocess.Popen[str]
     log: Path
-    spec: RunSpec | None = None
+    pack: tuple[RunSpec, ...] = ()
 
 
 @dataclass
@@ -63,25 +64,23 @@ class LocalExecutor:
     checkpoint_seconds: float = 60.0
     _events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue, repr=False)
 
-    def run(self, sweep: SweepFolder, specs: Sequence[RunSpec], watcher: Watcher) -> list[Outcome]:
-        """Run every spec that is not done; outcomes in the order they ended.
+    def run(self, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
+        """Run every pack; outcomes of its runs in the order they ended.
 
         On KeyboardInterrupt every worker writes a checkpoint and leaves, then it is raised again.
         """
-        waiting = sorted(specs, key=lambda spec: spec.flops)  # the longest is taken first, from the end
-        attempts = dict.fromkeys((spec.run_id for spec in specs), 0)
+        waiting = sorted(packs, key=cost)  # the longest is taken first, from the end
+        attempts = dict.fromkeys((pack[0].run_id for pack in packs), 0)
         outcomes: list[Outcome] = []
         slots = self._slots()
         crew = [self._start(sweep, slot) for slot in slots[: len(waiting)]]
         try:
             for worker in crew:
                 self._give(worker, waiting, attempts, watcher)
-            while any(worker.spec is not None for worker in crew):
+            while any(worker.pack for worker in crew):
                 worker, message = self._events.get()
-                outcome = self._handle(worker, message, attempts, waiting, sweep, watcher)
-                if outcome is not None:
-                    outcomes.append(outcome)
-                if worker.spec is None and waiting:
+                outcomes += self._handle(worker, message, attempts, waiting, sweep, watcher)
+                if not worker.pack and waiting:
                     if worker.process.poll() is not None or message is None:
                         index = crew.index(worker)
                         crew[index] = worker = self._start(sweep, slots[index])
@@ -95,48 +94,49 @@ class LocalExecutor:
         worker: _Worker,
         message: dict[str, Any] | None,
         attempts: dict[str, int],
-        waiting: list[RunSpec],
+        waiting: list[Pack],
         sweep: SweepFolder,
         watcher: Watcher,
-    ) -> Outcome | None:
-        """Take in one event; the outcome of a run if the event ended it."""
-        spec = worker.spec
+    ) -> list[Outcome]:
+        """Take in one event; the outcomes of the pack's runs if the event ended it."""
+        pack = worker.pack
         if message is not None and message["event"] == "error":
             raise TestbedError(message["message"])
-        if spec is None:
-            return None
+        if not pack:
+            return []
         if message is None:  # the worker died
-            worker.spec = None
+            worker.pack = ()
             worker.process.wait()
-            if attempts[spec.run_id] < _ATTEMPTS:
-                waiting.append(spec)
-                return None
+            if attempts[pack[0].run_id] < _ATTEMPTS:
+                waiting.append(pack)
+                return []
             reason = f"its worker died {_ATTEMPTS} times (exit status {worker.process.returncode}); see {worker.log}"
-            sweep.run(spec).fail(reason, worker.log.read_text(errors="replace")[-4000:])
-            outcome = Outcome(spec.run_id, "failed", reason)
-        elif message["event"] == "progress":
-            watcher.progress(spec, message["steps"])
-            return None
-        elif message["event"] == "eval":
-            watcher.evaluated(spec, Eval.model_validate(message["eval"]))
-            return None
+            unfinished = [spec for spec in pack if sweep.run(spec).state() != "done"]
+            for spec in unfinished:
+                sweep.run(spec).fail(reason, worker.log.read_text(errors="replace")[-4000:])
+            outcomes = [Outcome(spec.run_id, "failed", reason) for spec in unfinished]
+        elif message["event"] == "ended":
+            worker.pack = ()
+            outcomes = [Outcome(**outcome) for outcome in message["outcomes"]]
         else:
-            worker.spec = None
-            outcome = Outcome(spec.run_id, message["event"], message["reason"])
-        watcher.ended(spec, outcome)
-        return outcome
+            _report(message, pack, watcher)
+            return []
+        for outcome in outcomes:
+            watcher.ended(_named(pack, outcome.run_id), outcome)
+        return outcomes
 
-    def _give(self, worker: _Worker, waiting: list[RunSpec], attempts: dict[str, int], watcher: Watcher) -> None:
-        spec = waiting.pop()
-        attempts[spec.run_id] += 1
-        worker.spec = spec
+    def _give(self, worker: _Worker, waiting: list[Pack], attempts: dict[str, int], watcher: Watcher) -> None:
+        pack = waiting.pop()
+        attempts[pack[0].run_id] += 1
+        worker.pack = pack
         assert worker.process.stdin is not None
         try:
-            worker.process.stdin.write(spec.run_id + "\n")
+            worker.process.stdin.write(" ".join(spec.run_id for spec in pack) + "\n")
             worker.process.stdin.flush()
         except BrokenPipeError:
             return  # it died; its reader says so next
-        watcher.started(spec)
+        for spec in pack:
+            watcher.started(spec)
 
     def _slots(self) -> list[dict[str, str]]:
         """The environment of each worker: one thread on a core, or one GPU."""
@@ -187,7 +187,7 @@ class LocalExecutor:
             assert worker.process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.close()
-            if worker.spec is not None and worker.process.poll() is None:
+            if worker.pack and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)
         for worker in crew:
             try:
@@ -195,6 +195,18 @@ class LocalExecutor:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+
+
+def _report(message: dict[str, Any], pack: Pack, watcher: Watcher) -> None:
+    spec = _named(pack, message["run"])
+    if message["event"] == "progress":
+        watcher.progress(spec, message["steps"])
+    else:
+        watcher.evaluated(spec, Eval.model_validate(message["eval"]))
+
+
+def _named(pack: Pack, run_id: str) -> RunSpec:
+    return next(spec for spec in pack if spec.run_id == run_id)
 
 
 def default_workers(device: torch.device) -> int:

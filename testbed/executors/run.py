@@ -1,11 +1,12 @@
-"""Running one spec in its folder: what every executor does, whatever started the process."""
+"""Running one pack in its folders: what every executor does, whatever started the process."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from testbed.data import TokenSource
 from testbed.errors import RunFailed, SealError, TestbedError
 from testbed.records import Eval, Provenance, RunSpec
 from testbed.store import RunFolder, SweepFolder, now
-from testbed.train import Finished, Interruptions, Paused, Progress, train
+from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
 
 Ending = Literal["done", "failed", "paused"]
 
@@ -32,30 +33,42 @@ class Outcome:
     reason: str = ""
 
 
-def run_one(
+def run_pack(
     sweep: SweepFolder,
-    spec: RunSpec,
+    specs: tuple[RunSpec, ...],
     source: TokenSource,
     device: torch.device,
     interruptions: Interruptions,
-    report: Callable[[Eval | Progress], None],
-) -> Outcome:
-    """Train one run of the sweep to its end, from its last checkpoint if it has one; never raises for the run's own fault."""
-    folder = sweep.run(spec)
-    with folder.owned():
-        if folder.state() == "done":
-            return Outcome(spec.run_id, "done")
+    report: Callable[[RunSpec, Eval | Progress], None],
+) -> list[Outcome]:
+    """Train one pack of the sweep to its end, from its last checkpoint if it has one; never raises for a run's own fault.
+
+    Runs of the pack that are done keep their records as they are.
+    """
+    folders = [sweep.run(spec) for spec in specs]
+    with ExitStack() as locks:
+        for folder in folders:
+            locks.enter_context(folder.owned())
+        open_runs = [folder for folder in folders if folder.state() != "done"]
+        if not open_runs:
+            return [Outcome(spec.run_id, "done") for spec in specs]
         try:
-            _check_start(sweep, spec, source)
-            folder.begin(_provenance(spec, device))
-            _train_logged(folder, source, device, interruptions, report)
+            for spec in specs:
+                _check_start(sweep, spec, source)
+            for folder in open_runs:
+                folder.begin(_provenance(folder.spec, device))
+            failures = _train_logged(folders, source, device, interruptions, report)
         except Paused:
-            return Outcome(spec.run_id, "paused")
+            return [Outcome(spec.run_id, "paused") for spec in specs]
         except Exception as error:  # whatever it was, the sweep goes on and the reason is kept
             reason = str(error) if isinstance(error, TestbedError) else f"{type(error).__name__}: {error}"
-            folder.fail(reason, traceback.format_exc())
-            return Outcome(spec.run_id, "failed", reason)
-    return Outcome(spec.run_id, "done")
+            for folder in open_runs:
+                folder.fail(reason, traceback.format_exc())
+            failures = {folder.spec.run_id: reason for folder in open_runs}
+    return [
+        Outcome(spec.run_id, "failed" if spec.run_id in failures else "done", failures.get(spec.run_id, ""))
+        for spec in specs
+    ]
 
 
 def _check_start(sweep: SweepFolder, spec: RunSpec, source: TokenSource) -> None:
@@ -71,20 +84,37 @@ def _check_start(sweep: SweepFolder, spec: RunSpec, source: TokenSource) -> None
 
 
 def _train_logged(
-    folder: RunFolder,
+    folders: Sequence[RunFolder],
     source: TokenSource,
     device: torch.device,
     interruptions: Interruptions,
-    report: Callable[[Eval | Progress], None],
-) -> None:
-    recorded = frozenset(e.key for e in folder.evals())
-    for event in train(folder.spec, source, folder.checkpoints, device, recorded, interruptions):
-        if isinstance(event, Finished):
-            folder.finish(event.steps, event.tokens, event.seconds)
-            continue
-        if isinstance(event, Eval):
-            folder.log(event)
-        report(event)
+    report: Callable[[RunSpec, Eval | Progress], None],
+) -> dict[str, str]:
+    """Train the pack and keep what it yields; the reasons of the runs that diverged, by run id."""
+    specs = tuple(folder.spec for folder in folders)
+    recorded = tuple(frozenset(e.key for e in folder.evals()) for folder in folders)
+    failures: dict[str, str] = {}
+    paths = tuple(folder.checkpoints for folder in folders)
+    for event in train(specs, source, paths, device, recorded, interruptions):
+        if isinstance(event, Logged):
+            folders[event.run].log(event.evaluation)
+            report(specs[event.run], event.evaluation)
+        elif isinstance(event, Diverged):
+            failures[specs[event.run].run_id] = event.reason
+            if folders[event.run].state() != "done":
+                folders[event.run].fail(event.reason, "")
+        elif isinstance(event, Progress):
+            for spec in specs:
+                report(spec, event)
+        else:
+            _finish(folders, failures, event)
+    return failures
+
+
+def _finish(folders: Sequence[RunFolder], failures: dict[str, str], what: Finished) -> None:
+    for folder in reversed(folders):  # the first holds the pack's checkpoint, so it is the last to go
+        if folder.spec.run_id not in failures and folder.done() is None:
+            folder.finish(what.steps, what.tokens, what.seconds)
 
 
 def _provenance(spec: RunSpec, device: torch.device) -> Provenance:

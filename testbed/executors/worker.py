@@ -1,4 +1,4 @@
-"""A worker process: takes run ids on its standard input, answers with JSON lines, one run at a time.
+"""A worker process: takes packs (run ids, a line each) on its standard input, answers with JSON lines.
 
 Started as `python -m testbed.executors.worker FOLDER DEVICE CHECKPOINT_SECONDS` by an executor, with
 the thread counts in its environment. When its input ends, or it is told to stop, it writes a
@@ -13,6 +13,8 @@ import queue
 import signal
 import sys
 import threading
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,14 +22,14 @@ import torch
 
 from testbed.data import open_source
 from testbed.errors import TestbedError
-from testbed.executors.run import run_one
-from testbed.records import Eval, as_json
+from testbed.executors.run import run_pack
+from testbed.records import Eval, RunSpec, as_json
 from testbed.store import SweepFolder
 from testbed.train import Interruptions, Progress, choose_device
 
 
 def main() -> None:
-    """Answer every run id with its events and its outcome."""
+    """Answer every pack with its runs' events and outcomes."""
     folder, device_name, checkpoint_seconds = sys.argv[1:]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print goes to the log
@@ -43,14 +45,10 @@ def main() -> None:
         sweep = SweepFolder.open(Path(folder))
         source = open_source(sweep.config.data)
         interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
-        while (run_id := orders.get()) is not None and not stop.is_set():
-            spec = sweep.find(run_id).spec
-
-            def report(event: Eval | Progress, run_id: str = run_id) -> None:
-                _answer(answers, run_id, event)
-
-            outcome = run_one(sweep, spec, source, device, interruptions, report)
-            _say(answers, {"event": outcome.ending, "run": run_id, "reason": outcome.reason})
+        while (order := orders.get()) is not None and not stop.is_set():
+            specs = tuple(sweep.find(run_id).spec for run_id in order.split())
+            outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_answer, answers))
+            _say(answers, {"event": "ended", "outcomes": [asdict(outcome) for outcome in outcomes]})
     except TestbedError as error:
         _say(answers, {"event": "error", "message": str(error)})
 
@@ -62,11 +60,11 @@ def _listen(orders: queue.Queue[str | None], stop: threading.Event) -> None:
     orders.put(None)
 
 
-def _answer(answers: TextIO, run_id: str, event: Eval | Progress) -> None:
+def _answer(answers: TextIO, spec: RunSpec, event: Eval | Progress) -> None:
     if isinstance(event, Eval):
-        _say(answers, {"event": "eval", "run": run_id, "eval": as_json(event)})
+        _say(answers, {"event": "eval", "run": spec.run_id, "eval": as_json(event)})
     else:
-        _say(answers, {"event": "progress", "run": run_id, "steps": event.steps})
+        _say(answers, {"event": "progress", "run": spec.run_id, "steps": event.steps})
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

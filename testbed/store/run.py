@@ -50,7 +50,8 @@ class RunFolder:
             yield
 
     def begin(self, provenance: Provenance) -> None:
-        """Write the spec, and the provenance of this start."""
+        """Write the spec, and the provenance of this start; an earlier failure is forgotten."""
+        self.forget_failure()
         write_json(self.path / "spec.json", as_json(self.spec))
         append_line(self.path / "provenance.jsonl", json.dumps(as_json(provenance)))
 

@@ -1,7 +1,19 @@
-"""Training one run; see `loop.train`."""
+"""Training runs, one or several of a shape side by side; see `loop.train`."""
 
 from testbed.train.calibration import Pace, measure_pace
 from testbed.train.device import choose_device
-from testbed.train.loop import Finished, Interruptions, Paused, Progress, train
+from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, train
 
-__all__ = ["Finished", "Interruptions", "Pace", "Paused", "Progress", "choose_device", "measure_pace", "train"]
+__all__ = [
+    "Diverged",
+    "Event",
+    "Finished",
+    "Interruptions",
+    "Logged",
+    "Pace",
+    "Paused",
+    "Progress",
+    "choose_device",
+    "measure_pace",
+    "train",
+]

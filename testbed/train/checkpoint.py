@@ -1,4 +1,4 @@
-"""A run's state in one safetensors file: weights, moments, generators, and the cursor in its JSON header.
+"""The state of runs that are trained together in one safetensors file, with the cursor in its JSON header.
 
 Written whole or not at all; nothing is unpickled when it is read.
 """
@@ -12,23 +12,23 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from testbed.errors import FolderError
 from testbed.files import replacing
-from testbed.train.optimizer import moments, restore_moments
 
 
 @dataclass
 class Cursor:
-    """Where a run stands; counted while it trains, never taken from the plan.
+    """Where the runs of a pack stand; counted while they train, never taken from the plan.
 
-    `horizon` is the number of finished branches, `in_branch` says whether the path is a branch or the
-    trunk, `step` and `tokens` are what this path has seen from its start, `spent_*` what all paths
-    have. `loss_sum` and `loss_count` run since the path's last evaluation.
+    `run_ids` are the pack's runs, joined by spaces. `horizon` is the number of finished branches,
+    `in_branch` says whether the path is a branch or the trunk, `step` and `tokens` are what each model
+    on this path has seen from its start, `spent_*` what all paths have, of one run. `loss_count` are
+    the steps since the path's last evaluation.
     """
 
-    run_id: str
+    run_ids: str
     horizon: int = 0
     in_branch: bool = False
     step: int = 0
@@ -36,47 +36,41 @@ class Cursor:
     spent_steps: int = 0
     spent_tokens: int = 0
     spent_seconds: float = 0.0
-    loss_sum: float = 0.0
     loss_count: int = 0
 
 
-def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, cursor: Cursor) -> None:
-    """Write the state to `path` in one step."""
-    tensors = {f"weight/{name}": p.detach() for name, p in network.named_parameters()}
-    tensors |= moments(network, optimizer)
-    tensors |= {f"generator/{name}": state for name, state in _generators().items()}
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], cursor: Cursor) -> None:
+    """Write the state to `path` in one step, with the generators' states."""
+    tensors = tensors | {f"generator/{name}": state for name, state in _generators().items()}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"cursor": json.dumps(asdict(cursor))})
 
 
-def read_cursor(path: Path, run_id: str) -> Cursor | None:
+def read_cursor(path: Path, run_ids: str) -> Cursor | None:
     """The cursor of the checkpoint at `path`; None where there is none."""
     if not path.exists():
         return None
     with _opened(path) as file:
         cursor = Cursor(**json.loads((file.metadata() or {}).get("cursor", "{}") or "{}"))
-    if cursor.run_id != run_id:
+    if cursor.run_ids != run_ids:
         raise FolderError(
-            f"{path}: a checkpoint of run {cursor.run_id}, not of {run_id}; delete it to start the run anew"
+            f"{path}: a checkpoint of {cursor.run_ids}, not of {run_ids}; delete it to start these runs anew"
         )
     return cursor
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the state at `path` back into `network`, `optimizer` and the generators."""
+def load_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The state at `path`; the generators are put back as they were."""
     with _opened(path) as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.copy_(tensors[f"weight/{name}"])
-    restore_moments(network, optimizer, tensors)
     _restore_generators(tensors)
+    return tensors
 
 
-def save_weights(path: Path, network: nn.Module, metadata: dict[str, str]) -> None:
+def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """The weights alone, with a few facts in the header."""
     with replacing(path) as temporary:
-        save_file({name: p.detach() for name, p in network.named_parameters()}, temporary, metadata=metadata)
+        save_file({name: w.contiguous() for name, w in weights.items()}, temporary, metadata=metadata)
 
 
 def _opened(path: Path) -> safe_open:
