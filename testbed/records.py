@@ -13,6 +13,7 @@ from testbed.files import digest
 
 Phase = Literal["stable", "decaying", "annealed"]
 Role = Literal["grid", "target"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class Record(BaseModel):
@@ -80,10 +81,18 @@ class Engine(Record):
     """How a run's arithmetic is carried out; it decides the rounding, so it is part of the run's identity.
 
     `pack` is the number of runs of one shape that the packed engine trains side by side, this one
-    included; None is the family's own module and this run alone.
+    included; None is the family's own module and this run alone, which the other fields are about.
+    `micro_rows` are the windows of one forward and backward pass in each process (None: all of its
+    windows at once), `recompute` says that blocks keep their inputs only and are computed again on the
+    way back, `processes` is the number of processes (GPUs) that share each batch, `sharded` that they
+    share weights, gradients and moments as well.
     """
 
     pack: int | None = None
+    micro_rows: int | None = None
+    recompute: bool = False
+    processes: int = 1
+    sharded: bool = False
 
 
 class RunSpec(Record):
@@ -107,7 +116,7 @@ class RunSpec(Record):
     weight_decay: float
     betas: tuple[float, float]
     clip: float | None
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
     deterministic: bool
     trunk_evals: tuple[int, ...]
     branch_evals: int

@@ -141,7 +141,9 @@ class Train(_Table):
     weight_decay: float = Field(0.1, ge=0, description="decay of hidden matrices, times their learning rate")
     betas: Annotated[tuple[float, float], BeforeValidator(_as_tuple)] = Field((0.9, 0.95), description="AdamW's betas")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description='"fp32" or "bf16" (autocast, fp32 weights)')
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description='"fp32", "tf32" (CUDA: fp32 with rounded products) or "bf16" (autocast, fp32 weights)'
+    )
     deterministic: bool = Field(True, description="use deterministic kernels only")
     trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
     branch_evals: int = Field(1, ge=0, le=100, description="losses logged inside each cooldown")

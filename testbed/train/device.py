@@ -7,6 +7,7 @@ import os
 import torch
 
 from testbed.errors import ConfigError
+from testbed.records import Precision
 
 
 def choose_device(name: str) -> torch.device:
@@ -16,6 +17,20 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def set_precision(precision: Precision, device: torch.device) -> None:
+    """How fp32 matrix products are rounded: exactly, or as TF32, which keeps 10 bits of each factor.
+
+    ConfigError where tf32 is asked of a device that has none. bf16 is autocast's, and leaves the few
+    products that stay in fp32 exact.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise ConfigError(
+            f'train.precision: found "tf32", which only CUDA GPUs compute, and the device is {device.type}; '
+            'use "fp32", or execution.device = "cuda"'
+        )
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def make_repeatable(deterministic: bool) -> None:

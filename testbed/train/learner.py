@@ -12,6 +12,7 @@ from torch import Tensor
 
 from testbed.data import TokenSource
 from testbed.records import RunSpec
+from testbed.train.device import set_precision
 
 
 class Learner(Protocol):
@@ -50,6 +51,7 @@ def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.
     """The learner that the specs name: packed runs together, or one run by its family's own module."""
     from testbed.train.module import ModuleLearner
 
+    set_precision(specs[0].precision, device)
     if specs[0].engine.pack is None:
         (spec,) = specs
         return ModuleLearner(spec, source, device)
