@@ -1,6 +1,7 @@
-"""Figures to hold the product to, measured here and now: python scripts/bench.py fit [--data DIR] [--only NAME ...].
+"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|train [--only NAME ...].
 
 `fit`: the fitter against exact optima, published results, other implementations and its own promises.
+`train`: training speed against transformers' Trainer and a plain loop (bench.py train --help).
 Times are CPU seconds of one thread, and ratios of times taken in the same run.
 """
 
@@ -20,8 +21,12 @@ VERDICTS = {True: "yes", False: "NO", None: "-"}
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["train"]:
+        from scripts.bench_train import main as train
+
+        return train(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["fit"])
+    parser.add_argument("what", choices=["fit", "train"])
     parser.add_argument("--only", nargs="*", default=None, help="names of single measurements")
     parser.add_argument("--out", type=Path, default=None, help="write the table as Markdown too")
     chosen = parser.parse_args()
