@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from testbed.records import RunSpec
+
+
+class Learning(Protocol):
+    """What learns: parameters under names."""
+
+    def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """Each once."""
+        ...
 
 
 def make_optimizer(network: nn.Module, hidden: set[str], spec: RunSpec) -> torch.optim.AdamW:
@@ -30,7 +39,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def moments(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def moments(network: Learning, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as tensors named after their parameters."""
     found = {}
     for name, parameter in network.named_parameters():
@@ -39,7 +48,7 @@ def moments(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
     return found
 
 
-def restore_moments(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_moments(network: Learning, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """The reverse of `moments`."""
     keys = ("step", "exp_avg", "exp_avg_sq")
     for name, parameter in network.named_parameters():

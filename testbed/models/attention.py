@@ -1,0 +1,135 @@
+"""Causal attention of packed networks, forward and backward, in two ways.
+
+Both map queries, keys and values [K, 3 d, M] (features first: products with few columns are slow) to
+the mixed values [K, d, M], and keep what their backward pass needs. Positions are rotary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from testbed.models.gpt import rotary
+from testbed.records import Shape
+
+_aten = torch.ops.aten
+
+
+class _Heads:
+    """From [K, 3 d, M] to heads [3, K, B, H, h, T] with rotary positions, and back."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        self._cos, self._sin = (table.to(device).T.contiguous() for table in rotary(shape.seq_len, shape.head_size))
+        self._sin_back = -self._sin
+        self._heads, self._seq_len = shape.heads, shape.seq_len
+
+    def split(self, qkv: Tensor) -> Tensor:
+        """Contiguous heads, queries and keys rotated."""
+        source = self._view(qkv, 3)
+        heads = torch.empty(source.shape, dtype=qkv.dtype, device=qkv.device)
+        self._rotate(source[:2], self._sin, heads[:2])
+        heads[2] = source[2]
+        return heads
+
+    def join(self, dheads: Tensor) -> Tensor:
+        """Gradients of the heads [3, K, B, H, h, T] back to [K, 3 d, M]."""
+        _, K, B, H, h, T = dheads.shape
+        dqkv = torch.empty(K, 3 * H * h, B * T, dtype=dheads.dtype, device=dheads.device)
+        target = self._view(dqkv, 3)
+        self._rotate(dheads[:2], self._sin_back, target[:2])
+        target[2] = dheads[2]
+        return dqkv
+
+    def split_mixed(self, dmixed: Tensor) -> Tensor:
+        """[K, d, M] to contiguous heads [K B H, h, T]."""
+        heads = self._view(dmixed, 1)[0]
+        return heads.reshape(-1, *heads.shape[-2:])
+
+    def join_mixed(self, mixed: Tensor, like: Tensor) -> Tensor:
+        """Heads [K B H, h, T] to [K, d, M], for qkv `like` this."""
+        K, d3, M = like.shape
+        heads = mixed.view(K, -1, self._heads, *mixed.shape[-2:])
+        return heads.permute(0, 2, 3, 1, 4).reshape(K, d3 // 3, M)
+
+    def _view(self, x: Tensor, parts: int) -> Tensor:
+        """[K, parts d, M] as [parts, K, B, H, h, T], no copy."""
+        split = x.view(x.shape[0], parts, self._heads, -1, x.shape[2] // self._seq_len, self._seq_len)
+        return split.permute(1, 0, 4, 2, 3, 5)
+
+    def _rotate(self, x: Tensor, sin: Tensor, out: Tensor) -> None:
+        """Turn the pairs (i, i + h / 2) of x [..., h, T] by their positions' angles into `out`."""
+        half = x.shape[-2] // 2
+        first, second = slice(None, half), slice(half, None)
+        torch.mul(x, self._cos, out=out)
+        out[..., first, :].addcmul_(x[..., second, :], sin[first])
+        out[..., second, :].addcmul_(x[..., first, :], sin[second])
+
+
+class _Kept(NamedTuple):
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    shares: Tensor  # attention's weights [K B H, T, T]
+
+
+class ShortAttention:
+    """Scores of the whole window at once: the fastest on a CPU while a window is short."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        self._heads = _Heads(shape, device)
+        self._scale = shape.head_size**-0.5
+        self._mask = torch.full((shape.seq_len, shape.seq_len), -math.inf, device=device).triu(1)
+
+    def forward(self, qkv: Tensor) -> tuple[Tensor, _Kept]:
+        """Mixed values [K, d, M] of qkv [K, 3 d, M]."""
+        q, k, v = self._heads.split(qkv).flatten(1, 3)  # [K B H, h, T] each
+        scores = torch.baddbmm(self._mask, q.transpose(1, 2), k, alpha=self._scale)
+        shares = torch.softmax(scores, -1)
+        mixed = torch.bmm(v, shares.transpose(1, 2))
+        return self._heads.join_mixed(mixed, qkv), _Kept(q, k, v, shares)
+
+    def backward(self, dmixed: Tensor, kept: _Kept) -> Tensor:
+        """The gradient [K, 3 d, M] of qkv from that of the mixed values [K, d, M]."""
+        q, k, v, shares = kept
+        dout = self._heads.split_mixed(dmixed)
+        dheads = torch.empty(3, *q.shape, dtype=q.dtype, device=q.device)
+        dq, dk, dv = dheads
+        torch.bmm(dout, shares, out=dv)
+        dshares = torch.bmm(dout.transpose(1, 2), v)
+        dscores = _aten._softmax_backward_data(dshares, shares, -1, shares.dtype)
+        torch.baddbmm(dq, k, dscores.transpose(1, 2), beta=0, alpha=self._scale, out=dq)
+        torch.baddbmm(dk, q, dscores, beta=0, alpha=self._scale, out=dk)
+        K, d, M = dmixed.shape
+        B, H = M // q.shape[2], d // q.shape[1]
+        return self._heads.join(dheads.view(3, K, B, H, *q.shape[1:]))
+
+
+class FusedAttention:
+    """torch's fused attention, differentiated by autograd: for long windows, and on a GPU."""
+
+    def __init__(self, shape: Shape, device: torch.device) -> None:
+        self._heads = _Heads(shape, device)
+
+    def forward(self, qkv: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Mixed values [K, d, M] of qkv [K, 3 d, M]."""
+        heads = self._heads.split(qkv).flatten(1, 2).transpose(-1, -2).contiguous()  # [3, K B, H, T, h]
+        with torch.enable_grad():
+            q, k, v = (part.requires_grad_() for part in heads.unbind())
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self._heads.join_mixed(_flat(mixed.detach()), qkv), (q, k, v, mixed)
+
+    def backward(self, dmixed: Tensor, kept: tuple[Tensor, ...]) -> Tensor:
+        """The gradient [K, 3 d, M] of qkv from that of the mixed values [K, d, M]."""
+        *inputs, mixed = kept
+        dout = self._heads.split_mixed(dmixed).transpose(-1, -2).reshape(mixed.shape)
+        dheads = torch.stack(torch.autograd.grad(mixed, inputs, dout)).transpose(-1, -2)  # [3, K B, H, h, T]
+        return self._heads.join(dheads.unflatten(1, (dmixed.shape[0], -1)))
+
+
+def _flat(heads: Tensor) -> Tensor:
+    """[K B, H, T, h] as contiguous [K B H, h, T]."""
+    return heads.transpose(-1, -2).flatten(0, 1).contiguous()

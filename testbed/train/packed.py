@@ -1,0 +1,87 @@
+"""Runs of one shape side by side: the packed network with torch's fused AdamW and a clip for each run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from testbed.data import TokenSource
+from testbed.models.packed import PackedGPT
+from testbed.records import RunSpec
+from testbed.train.feed import make_feed
+from testbed.train.optimizer import moments, restore_moments, set_rates
+
+
+class PackedLearner:
+    """A learner of K runs of the family `gpt`; see `learner.Learner`."""
+
+    def __init__(self, specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> None:
+        self._spec = spec = specs[0]
+        self.network = PackedGPT(spec.shape, tuple(s.init_seed for s in specs), device, bf16=spec.precision == "bf16")
+        self.optimizer = _optimizer(self.network, specs)
+        self._feed = make_feed(specs, source, device)
+        self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
+        self._loss_sum = torch.zeros(len(specs), dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def optimise(self, step: int, factor: float) -> None:
+        """One optimiser step of every run."""
+        self._feed.seek(step)
+        set_rates(self.optimizer, factor)
+        self._loss_sum += self.network.learn(self._feed.windows(), self._spec.data.first_scored)
+        self._clip()
+        self.optimizer.step()
+
+    def loss_sums(self) -> list[float]:
+        """The sums since `clear_losses`."""
+        return self._loss_sum.tolist()
+
+    def clear_losses(self) -> None:
+        """Start the sums anew."""
+        self._loss_sum.zero_()
+
+    @torch.no_grad()
+    def validate(self) -> list[float]:
+        """The losses on the frozen windows."""
+        return self.network.losses(self._validation, self._spec.data.first_scored).tolist()
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, moments and the sums of losses."""
+        weights = {f"weight/{name}": row.detach() for name, row in self.network.named_parameters()}
+        return weights | moments(self.network, self.optimizer) | {"loss_sum": self._loss_sum}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a state."""
+        with torch.no_grad():
+            for name, row in self.network.named_parameters():
+                row.copy_(tensors[f"weight/{name}"])
+        restore_moments(self.network, self.optimizer, tensors)
+        self._loss_sum.copy_(tensors["loss_sum"])
+
+    def weights(self, run: int) -> dict[str, Tensor]:
+        """The weights of one run under the names of the family's network."""
+        return self.network.weights(run)
+
+    def _clip(self) -> None:
+        """Scale each run's gradients so that their joint norm is at most `clip`."""
+        if self._spec.clip is None:
+            return
+        squares = torch.stack([g.square().sum(1) for g in self.network.gradients])
+        scale = (self._spec.clip / (squares.sum(0).sqrt() + 1e-6)).clamp_max(1.0)  # as torch's clip_grad_norm_
+        for gradient in self.network.gradients:
+            gradient.mul_(scale[:, None])
+
+
+def _optimizer(network: PackedGPT, specs: tuple[RunSpec, ...]) -> torch.optim.AdamW:
+    """Hidden matrices learn at their run's lr_hidden with weight decay; all else at its lr without."""
+    rates = {f"hidden.{k}": (s.lr_hidden, s.weight_decay) for k, s in enumerate(specs)}
+    rates |= {f"other.{k}": (s.lr, 0.0) for k, s in enumerate(specs)}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, row in network.named_parameters():
+        groups.setdefault(rates[name], []).append(row)
+    return torch.optim.AdamW(
+        [{"params": rows, "peak": peak, "weight_decay": decay} for (peak, decay), rows in groups.items()],
+        lr=specs[0].lr,
+        betas=specs[0].betas,
+        fused=True,
+    )
