@@ -53,8 +53,8 @@ def test_the_entropy_is_that_of_the_next_token_given_its_context():
 
 def test_every_context_has_the_same_entropy_and_disjoint_successors():
     source = open_source(ZIPF)
-    table = source._successors.reshape(-1, source._n_slots)
-    assert all(len(set(row)) == source._n_slots for row in table)
+    table = source.successors.reshape(-1, source.n_slots)
+    assert all(len(set(row)) == source.n_slots for row in table)
 
 
 @given(start=st.integers(0, 10**9), count=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))

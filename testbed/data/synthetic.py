@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from testbed.config import Data, Zipf
 from testbed.records import DataFacts
 
-_CHUNK = 2048  # rows made at once; part of the source's definition, since it keys the generator
+CHUNK = 2048  # rows made at once; part of the source's definition, since it keys the generator
 _VALIDATION_KEY = 2**64 - 1  # no data seed reaches it
 _GRAIN = 65536  # slot probabilities are multiples of 1/65536, so that sampling them is exact
 
@@ -28,16 +28,16 @@ class ZipfSource:
 
     def __init__(self, config: Data) -> None:
         zipf = config.zipf or Zipf()
-        self._order = len(zipf.successors)
+        self.order = len(zipf.successors)
+        self.vocab_size = zipf.vocab_size
         self._seq_len = config.seq_len
-        self._vocab_size = zipf.vocab_size
         self._val_windows = config.val_windows
         weights = _zipf_weights(zipf)
         self._cumulative = np.cumsum(weights)
-        self._successors = _successor_table(zipf, weights)
+        self.successors = _successor_table(zipf, weights)  # flat [vocab^order * n_slots]; see _successor_table
         counts = _slot_counts(zipf)
-        self._slots = np.repeat(np.arange(counts.size, dtype=np.int32), counts)
-        self._n_slots = counts.size
+        self.slots = np.repeat(np.arange(counts.size, dtype=np.int32), counts)  # [65536], the slot of each draw
+        self.n_slots = counts.size
         q = counts / _GRAIN
         self._chunk = lru_cache(maxsize=4)(self._make_chunk)
         made = hashlib.sha256(self.validation().tobytes() + self._make_chunk(0, 0).tobytes())
@@ -46,9 +46,9 @@ class ZipfSource:
             tokenizer="none",
             vocab_size=zipf.vocab_size,
             seq_len=config.seq_len,
-            first_scored=self._order - 1,
+            first_scored=self.order - 1,
             train_tokens=None,
-            val_tokens=config.val_windows * (config.seq_len - self._order + 1),
+            val_tokens=config.val_windows * (config.seq_len - self.order + 1),
             val_bytes=None,
             entropy=float(-(q * np.log(q)).sum()),
             fingerprint=made.hexdigest(),
@@ -56,29 +56,37 @@ class ZipfSource:
 
     def rows(self, data_seed: int, start: int, count: int) -> NDArray[np.uint16]:
         """Training windows [count, seq_len + 1]."""
-        first, last = start // _CHUNK, (start + count - 1) // _CHUNK
+        first, last = start // CHUNK, (start + count - 1) // CHUNK
         parts = [self._chunk(data_seed, index) for index in range(first, last + 1)]
-        offset = start - first * _CHUNK
+        offset = start - first * CHUNK
         return np.concatenate(parts)[offset : offset + count]
 
     def validation(self) -> NDArray[np.uint16]:
         """The frozen windows, from a stream that no training seed reaches."""
-        chunks = -(-self._val_windows // _CHUNK)
+        chunks = -(-self._val_windows // CHUNK)
         return np.concatenate([self._make_chunk(_VALIDATION_KEY, i) for i in range(chunks)])[: self._val_windows]
 
-    def _make_chunk(self, key: int, index: int) -> NDArray[np.uint16]:
-        """Rows [_CHUNK, seq_len + 1] of one generator stream; walked position by position, all rows at once."""
+    def draws(self, key: int, index: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """What a chunk is made of: its rows' first tokens [order, CHUNK], and the draws [seq_len + 1, CHUNK] of the slots.
+
+        The first `order` draws of a row are not used.
+        """
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
-        order, vocab, length = self._order, self._vocab_size, self._seq_len + 1
-        tokens = np.empty((length, _CHUNK), np.uint16)
-        tokens[:order] = np.searchsorted(self._cumulative, rng.random((order, _CHUNK))).clip(0, vocab - 1)
-        draws = rng.integers(0, _GRAIN, (length, _CHUNK), dtype=np.uint16)
-        context = np.zeros(_CHUNK, np.int32)
+        first = np.searchsorted(self._cumulative, rng.random((self.order, CHUNK))).clip(0, self.vocab_size - 1)
+        return first.astype(np.uint16), rng.integers(0, _GRAIN, (self._seq_len + 1, CHUNK), dtype=np.uint16)
+
+    def _make_chunk(self, key: int, index: int) -> NDArray[np.uint16]:
+        """Rows [CHUNK, seq_len + 1] of one generator stream; walked position by position, all rows at once."""
+        first, draws = self.draws(key, index)
+        order, vocab, length = self.order, self.vocab_size, self._seq_len + 1
+        tokens = np.empty((length, CHUNK), np.uint16)
+        tokens[:order] = first
+        context = np.zeros(CHUNK, np.int32)
         for position in range(order):
-            context = context * vocab + tokens[position]
+            context = context * vocab + first[position]
         shorter = vocab ** (order - 1)
         for position in range(order, length):
-            chosen = self._successors[context * self._n_slots + self._slots[draws[position]]]
+            chosen = self.successors[context * self.n_slots + self.slots[draws[position]]]
             tokens[position] = chosen
             context = (context % shorter) * vocab + chosen
         return np.ascontiguousarray(tokens.T)

@@ -47,16 +47,24 @@ class TextSource:
             fingerprint=identity.hexdigest(),
         )
 
-    def rows(self, data_seed: int, start: int, count: int) -> NDArray[np.integer]:
-        """Training windows [count, seq_len + 1]; the order of epoch e is the permutation of (data_seed, e)."""
+    @property
+    def tokens(self) -> NDArray[np.integer]:
+        """All training tokens, uint16 or uint32; window i starts at i * seq_len."""
+        return self._corpus.train
+
+    def chosen(self, data_seed: int, start: int, count: int) -> NDArray[np.int64]:
+        """The windows that rows start to start + count are; the order of epoch e is the permutation of (data_seed, e)."""
         epochs, positions = np.divmod(np.arange(start, start + count), self._n_windows)
-        chosen = np.empty(count, np.int64)
+        windows = np.empty(count, np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            chosen[here] = shuffled(positions[here], self._n_windows, (int(epoch) << 64) + data_seed)
-        windows: NDArray[np.integer] = self._corpus.train[
-            chosen[:, None] * self._seq_len + np.arange(self._seq_len + 1)
-        ]
+            windows[here] = shuffled(positions[here], self._n_windows, (int(epoch) << 64) + data_seed)
+        return windows
+
+    def rows(self, data_seed: int, start: int, count: int) -> NDArray[np.integer]:
+        """Training windows [count, seq_len + 1]."""
+        starts = self.chosen(data_seed, start, count) * self._seq_len
+        windows: NDArray[np.integer] = self._corpus.train[starts[:, None] + np.arange(self._seq_len + 1)]
         return windows
 
     def validation(self) -> NDArray[np.integer]:
