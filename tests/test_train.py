@@ -12,10 +12,11 @@ from testbed.models import find_family
 from testbed.records import Eval, Horizon
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
 from testbed.train.checkpoint import read_cursor
-from testbed.train.evaluation import bits_per_byte, token_losses, validation_loss
+from testbed.train.evaluation import bits_per_byte, validation_loss
 from testbed.train.module import ModuleLearner
 from testbed.train.optimizer import make_optimizer
 from testbed.train.schedule import branch_eval_steps, lr_factor
+from testbed.train.scoring import token_losses
 
 CPU = torch.device("cpu")
 UNDISTURBED = Interruptions()

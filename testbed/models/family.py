@@ -22,7 +22,12 @@ class Family(Protocol):
         ...
 
     def build(self, shape: Shape, init_seed: int) -> torch.nn.Module:
-        """The network with weights drawn from `init_seed` alone; maps ids [B, T] to logits [B, T, vocab]."""
+        """The network with weights drawn from `init_seed` alone; maps ids [B, T] to logits [B, T, vocab].
+
+        It may have a method `hidden`, ids to states [B, T, d], and a module `head`, states to logits; then
+        logits that would take too much memory at once are made in chunks. Its layers are its longest
+        ModuleList, and no layer is random: each may be computed twice.
+        """
         ...
 
     def hidden_matrices(self, network: torch.nn.Module) -> set[str]:

@@ -75,12 +75,17 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]."""
-        x = self.embed(ids)  # [B, T, d]
+        logits: Tensor = self.head(self.hidden(ids))
+        return logits
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the head is applied to [B, T, d]."""
+        x = self.embed(ids)
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for block in self.blocks:
             x = block(x, cos, sin)
-        logits: Tensor = self.head(self.norm(x))  # [B, T, V]
-        return logits
+        states: Tensor = self.norm(x)
+        return states
 
     @torch.no_grad()
     def _draw(self, shape: Shape, init_seed: int) -> None:

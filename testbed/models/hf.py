@@ -91,6 +91,17 @@ class LogitsOnly(nn.Module):
         logits: Tensor = self.lm(input_ids=ids, use_cache=False).logits
         return logits
 
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the head is applied to [B, T, d]."""
+        states: Tensor = self.lm.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return states
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The output head, where the architecture has one."""
+        found: nn.Module | None = self.lm.get_output_embeddings()
+        return found
+
     @cached_property
     def embedding_names(self) -> set[str]:
         """Parameters of embedding tables (tokens, positions) and of the output head."""

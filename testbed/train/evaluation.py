@@ -5,37 +5,35 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from testbed.records import DataFacts
+from testbed.train.scoring import Scored, scored_tokens
 
 _LOGITS = 1 << 22  # about so many logits at a time
 
 
-def token_losses(logits: Tensor, windows: Tensor, first_scored: int) -> Tensor:
-    """Cross-entropies in nats [B * (T - first_scored)] of logits [B, T, V] for windows [B, T + 1]."""
-    scored = logits[:, first_scored:].float()
-    return F.cross_entropy(scored.flatten(0, 1), windows[:, first_scored + 1 :].flatten(), reduction="none")
-
-
-@torch.no_grad()
 def validation_loss(
     network: nn.Module, windows: Tensor, facts: DataFacts, bf16: bool, rows: int | None = None
 ) -> float:
     """Mean loss in nats/token over all scored tokens of `windows` [n, T + 1]; the same for any `rows` at a time."""
-    rows = rows or max(1, _LOGITS // (facts.seq_len * facts.vocab_size))
-    total, count = 0.0, 0
-    network.eval()
-    for start in range(0, len(windows), rows):
-        batch = windows[start : start + rows]
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=bf16):
-            logits = network(batch[:, :-1])
-        losses = token_losses(logits, batch, facts.first_scored)
-        total += float(losses.double().sum())
-        count += losses.numel()
-    network.train()
-    return total / count
+    total = validation_sum(Scored(network, facts), windows, rows or quick_rows(facts), bf16)
+    return float(total) / scored_tokens(len(windows), facts)
+
+
+def quick_rows(facts: DataFacts) -> int:
+    """Windows at a time whose logits stay near the processor."""
+    return max(1, _LOGITS // (facts.seq_len * facts.vocab_size))
+
+
+@torch.no_grad()
+def validation_sum(scored: nn.Module, windows: Tensor, rows: int, bf16: bool) -> Tensor:
+    """Sum in nats (float64, on its device) over the scored tokens of `windows` [n, T + 1], so many rows at a time."""
+    scored.eval()
+    with torch.autocast(windows.device.type, torch.bfloat16, enabled=bf16):
+        total = torch.stack([scored(part) for part in torch.split(windows, rows)]).sum()
+    scored.train()
+    return total
 
 
 def bits_per_byte(loss: float, facts: DataFacts) -> float | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
 from testbed.data import TokenSource
 from testbed.models import find_family
 from testbed.records import RunSpec
-from testbed.train.evaluation import token_losses, validation_loss
-from testbed.train.feed import Feed
+from testbed.train.evaluation import quick_rows, validation_sum
+from testbed.train.feed import make_feed
 from testbed.train.optimizer import clip_gradients, make_optimizer, moments, restore_moments, set_rates
+from testbed.train.recompute import recompute_blocks
+from testbed.train.scoring import Scored, scored_tokens
 
 
 class ModuleLearner:
@@ -22,25 +22,37 @@ class ModuleLearner:
         family = find_family(spec.shape.family)
         self._spec, self._device = spec, device
         self.network = family.build(spec.shape, spec.init_seed).to(device)
+        if spec.engine.recompute:
+            recompute_blocks(self.network)
+        self._scored = Scored(self.network, spec.data)
         self.optimizer = make_optimizer(self.network, family.hidden_matrices(self.network), spec)
-        self._feed = Feed((spec,), source, device)
+        self._feed = make_feed((spec,), source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
 
+    @property
+    def _rows(self) -> int:
+        """Windows of one forward and backward pass."""
+        return self._spec.engine.micro_rows or self._spec.batch_tokens // self._spec.shape.seq_len
+
     def optimise(self, step: int, factor: float) -> None:
-        """One optimiser step."""
-        spec = self._spec
-        windows = self._feed(step)[0]
+        """One optimiser step; each token of the batch weighs the same, whatever pass it is in."""
+        self._feed.seek(step)
         set_rates(self.optimizer, factor)
-        bf16 = spec.precision == "bf16"
-        with torch.autocast(self._device.type, torch.bfloat16) if bf16 else nullcontext():
-            logits = self.network(windows[:, :-1])
-        loss = token_losses(logits, windows, spec.data.first_scored).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._step()
+
+    def _step(self) -> None:
+        """The device's part of a step: the same work at every step."""
+        spec, windows = self._spec, self._feed.windows()[0]
+        total = scored_tokens(len(windows), spec.data)
+        for part in torch.split(windows, self._rows):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+                loss = self._scored(part) / total
+            loss.backward()
+            self._loss_sum += loss.detach()
         clip_gradients(self.network.parameters(), spec.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._loss_sum += loss.detach()
 
     def loss_sums(self) -> list[float]:
         """The sum since `clear_losses`."""
@@ -51,8 +63,11 @@ class ModuleLearner:
         self._loss_sum.zero_()
 
     def validate(self) -> list[float]:
-        """The loss on the frozen windows."""
-        return [validation_loss(self.network, self._validation, self._spec.data, self._spec.precision == "bf16")]
+        """The loss on the frozen windows; what a training pass holds, an evaluation holds easily."""
+        spec = self._spec
+        rows = max(quick_rows(spec.data), self._rows)
+        total = validation_sum(self._scored, self._validation, rows, spec.precision == "bf16")
+        return [float(total) / scored_tokens(len(self._validation), spec.data)]
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments and the sum of losses."""
