@@ -1,6 +1,6 @@
 """How large a network's activations are, and how far the first steps move them: the data of a coordinate check.
 
-Measures only; what the numbers say of a learning-rate rule is judged in validate.coordinates. The check
+Measures only; what the numbers say of a learning-rate rule is judged in validate.transfer. The check
 is that of arXiv:2203.03466, section 3.3 and appendix D.1: with a right rule no coordinate's change grows
 or vanishes with width.
 """
@@ -20,7 +20,7 @@ from testbed.records import RunSpec
 from testbed.train.device import make_repeatable
 from testbed.train.module import ModuleLearner
 
-_WINDOWS = 8  # validation windows that the activations are looked at on
+_TOKENS = 1024  # of the validation windows that the activations are looked at on, about
 _MLP = ("mlp", "feed_forward", "ffn", "fc2", "down")  # what families call the feed-forward's last step
 
 
@@ -33,7 +33,7 @@ def measure_coordinates(spec: RunSpec, source: TokenSource, device: torch.device
     """
     make_repeatable(spec.deterministic)
     learner = ModuleLearner(spec, source, device)
-    windows = torch.as_tensor(source.validation()[:_WINDOWS]).to(device, torch.long)
+    windows = torch.as_tensor(source.validation()[: max(1, _TOKENS // spec.shape.seq_len)]).to(device, torch.long)
     first = _activations(learner.network, windows[:, :-1])
     rows = _rows(spec, 0, first, first)
     for step in range(steps):
@@ -93,18 +93,16 @@ def _watching(network: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[No
 def _places(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """The modules whose outputs are the kinds: the first embedding, and the blocks with their parts.
 
-    The blocks are the longest list of modules that are no parts of another list.
+    The blocks are the members of the network's outermost list of modules.
     """
     embeddings = [m for m in network.modules() if isinstance(m, nn.Embedding)]
     if embeddings:
         yield embeddings[0], "embedding"
-    lists = [m for m in network.modules() if isinstance(m, nn.ModuleList)]
-    for block in max(lists, key=len, default=()):
+    blocks = next((m for m in network.modules() if isinstance(m, nn.ModuleList)), ())
+    for block in blocks:
         yield block, "block"
         for name, part in block.named_children():
-            if "norm" in name or "ln" in name:
-                continue
-            if "att" in name:
+            if "att" in name and not any(other in name for other in ("norm", "dropout")):
                 yield part, "attention"
             elif name in _MLP:
                 yield part, "mlp"
