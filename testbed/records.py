@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from testbed.files import digest
 
 Phase = Literal["stable", "decaying", "annealed"]
-Role = Literal["grid", "target"]
+Role = Literal["grid", "target", "tune"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -195,11 +195,12 @@ class Done(Record):
 
 
 class Failed(Record):
-    """The end of a run that gave no losses, with the reason."""
+    """The end of a run that gave no losses, with the reason; `diverged` where its loss was no longer finite."""
 
     finished: str
     reason: str
     details: str
+    diverged: bool = False
 
 
 class Interval(Record):

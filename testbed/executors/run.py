@@ -102,7 +102,7 @@ def _train_logged(
         elif isinstance(event, Diverged):
             failures[specs[event.run].run_id] = event.reason
             if folders[event.run].state() != "done":
-                folders[event.run].fail(event.reason, "")
+                folders[event.run].fail(event.reason, "", diverged=True)
         elif isinstance(event, Progress):
             for spec in specs:
                 report(spec, event)

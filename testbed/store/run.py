@@ -94,9 +94,10 @@ class RunFolder:
         for name in ("trunk", "branch"):
             (self.path / f"{name}.safetensors").unlink(missing_ok=True)
 
-    def fail(self, reason: str, details: str) -> None:
+    def fail(self, reason: str, details: str, diverged: bool = False) -> None:
         """Mark the run failed, with the reason."""
-        write_json(self.path / "failed.json", as_json(Failed(finished=now(), reason=reason, details=details)))
+        failed = Failed(finished=now(), reason=reason, details=details, diverged=diverged)
+        write_json(self.path / "failed.json", as_json(failed))
 
     def failure(self) -> Failed | None:
         """Why the run failed, if it did."""
