@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,47 @@ def make_optimizer(network: nn.Module, hidden: set[str], spec: RunSpec) -> torch
         },
         {"params": [p for n, p in named.items() if n not in hidden], "peak": spec.lr, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, fused=True)
+    return adamw(groups, spec)
+
+
+def adamw(groups: list[dict[str, Any]], spec: RunSpec) -> torch.optim.AdamW:
+    """The fused AdamW of torch with its whole state made at once, as torch makes it at a first step.
+
+    On CUDA its rates and counters are tensors there, so a step can be captured in a graph. A group's
+    rate is a share of its "peak" (see set_rates).
+    """
+    device = next(parameter.device for group in groups for parameter in group["params"])
+    on_gpu = device.type == "cuda"
+    optimizer = torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, fused=True, capturable=on_gpu)
+    for group in optimizer.param_groups:
+        if on_gpu:
+            group["lr"] = torch.zeros((), device=device)
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), device=device),
+                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            }
+    return optimizer
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Every group's rate as this share of its peak."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+        rate = group["peak"] * factor
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def start_anew(optimizer: torch.optim.Optimizer, peaks: Iterable[float]) -> None:
+    """No step done yet, and other peak rates of the groups, in their order."""
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["peak"] = peak
+    for state in optimizer.state.values():
+        for value in state.values():
+            value.zero_()
 
 
 def moments(network: Learning, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -49,12 +83,10 @@ def moments(network: Learning, optimizer: torch.optim.Optimizer) -> dict[str, Te
 
 
 def restore_moments(network: Learning, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The reverse of `moments`."""
-    keys = ("step", "exp_avg", "exp_avg_sq")
+    """The reverse of `moments`, in place."""
     for name, parameter in network.named_parameters():
-        state = {key: tensors[f"{key}/{name}"] for key in keys if f"{key}/{name}" in tensors}
-        # the counter of a fused optimiser lies beside its parameter, as torch keeps it
-        optimizer.state[parameter] = {key: value.to(parameter.device).clone() for key, value in state.items()}
+        for key, value in optimizer.state[parameter].items():
+            value.copy_(tensors[f"{key}/{name}"])
 
 
 def clip_gradients(parameters: Iterable[Tensor], largest: float | None) -> None:

@@ -9,7 +9,7 @@ from testbed.data import TokenSource
 from testbed.models.packed import PackedGPT
 from testbed.records import RunSpec
 from testbed.train.feed import make_feed
-from testbed.train.optimizer import moments, restore_moments, set_rates
+from testbed.train.optimizer import adamw, moments, restore_moments, set_rates
 
 
 class PackedLearner:
@@ -79,9 +79,6 @@ def _optimizer(network: PackedGPT, specs: tuple[RunSpec, ...]) -> torch.optim.Ad
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, row in network.named_parameters():
         groups.setdefault(rates[name], []).append(row)
-    return torch.optim.AdamW(
-        [{"params": rows, "peak": peak, "weight_decay": decay} for (peak, decay), rows in groups.items()],
-        lr=specs[0].lr,
-        betas=specs[0].betas,
-        fused=True,
+    return adamw(
+        [{"params": rows, "peak": peak, "weight_decay": decay} for (peak, decay), rows in groups.items()], specs[0]
     )
