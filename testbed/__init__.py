@@ -5,6 +5,7 @@ each other:
 
     cli                 parse, call one function, print
     estimate | display  what a plan costs on this machine; what a user sees while runs are trained
+    tune                learning-rate brackets at a grid's corners, and the certificate made of them
     study               the loop on one folder
     report              the page, its figures, tables and sentences
     validate            the sealed forecast, the verdict, the baselines

@@ -73,7 +73,7 @@ class Study:
 
     def train(self, role: Role, watcher: Watcher, retry_failed: bool = False) -> None:
         """Train the runs of this role that are not done; RunFailed names those that failed, once all have ended."""
-        specs = self.grid if role == "grid" else self._sealed_target()
+        specs = self._sealed_target() if role == "target" else self.folder.of_role(role)
         runs = {spec.run_id: self.folder.run(spec) for spec in specs}
         if retry_failed:
             for run in runs.values():
@@ -85,7 +85,11 @@ class Study:
             executor = EXECUTORS["local"](options.device, options.workers, options.checkpoint_seconds)
             with self.folder.owned():
                 executor.run(self.folder, waiting, watcher)
-        failures = [f"  {run_id}: {failure.reason}" for run_id, run in runs.items() if (failure := run.failure())]
+        failures = [
+            f"  {run_id}: {failure.reason}"
+            for run_id, run in runs.items()
+            if (failure := run.failure()) and not (role == "tune" and failure.diverged)  # which is a bracket's finding
+        ]
         if failures:
             raise RunFailed(
                 "\n".join([f"{self.folder.path}: {len(failures)} of {len(specs)} {role} runs failed:", *failures])

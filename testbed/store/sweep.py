@@ -35,8 +35,7 @@ class SweepFolder:
             return folder
         if path.exists() and any(entry.name != "plan.json" for entry in path.iterdir()):
             raise FolderError(f"{path}: not empty, and no sweep's folder (no config.toml); give another folder (--out)")
-        plan = {"config_hash": config.hash(), "runs": {spec.run_id: as_json(spec) for spec in specs}}
-        write_json(path / "plan.json", plan)
+        _write_plan(path, config, specs)
         header = f"# The whole configuration of this sweep, defaults spelt out.\n# sha256 {config.hash()}\n\n"
         write_text(path / "config.toml", header + config.to_toml())
         return cls(path, config, specs)
@@ -63,6 +62,12 @@ class SweepFolder:
             )
         return cls(path, config, specs)
 
+    def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
+        """The same folder with further runs in its plan."""
+        with self.owned():
+            _write_plan(self.path, self.config, self.specs + specs)
+        return SweepFolder(self.path, self.config, self.specs + specs)
+
     def run(self, spec: RunSpec) -> RunFolder:
         """The folder of one run."""
         return RunFolder(self.path / "runs" / spec.run_id, spec)
@@ -75,7 +80,7 @@ class SweepFolder:
         raise FolderError(f"{self.path}: no run {run_id!r} in the plan; testbed status lists them")
 
     def of_role(self, role: str) -> tuple[RunSpec, ...]:
-        """The runs of this role ("grid" or "target")."""
+        """The runs of this role ("grid", "target" or "tune")."""
         return tuple(spec for spec in self.specs if spec.role == role)
 
     @contextlib.contextmanager
@@ -130,6 +135,11 @@ class SweepFolder:
         """The verdict, if it was given."""
         path = self.path / "verdict.json"
         return Verdict.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def _write_plan(path: Path, config: Config, specs: tuple[RunSpec, ...]) -> None:
+    runs = {spec.run_id: as_json(spec) for spec in specs}
+    write_json(path / "plan.json", {"config_hash": config.hash(), "runs": runs})
 
 
 def _refuse_changes(folder: SweepFolder, config: Config, specs: tuple[RunSpec, ...]) -> None:
