@@ -108,11 +108,11 @@ def follow(
 
 
 def shifts(
-    points: pd.DataFrame, rungs: Sequence[Rung], settings: Settings, where: str, target: pd.Series[float] | None
+    points: pd.DataFrame, rungs: Sequence[Rung], settings: Settings, where: str, target: tuple[float, float] | None
 ) -> tuple[Shift, ...]:
     """Every law of the configuration, fitted to the grid's losses with and without the rungs' excess.
 
-    `points` is the study's table; `target` holds n and tokens of the target, None without one.
+    `points` is the study's table; `target` is its n and tokens, None without one.
     """
     quick = settings.model_copy(update={"bootstrap": _LEAST_BOOTSTRAP})
     excess = {(rung.width, rung.tokens): rung.excess for rung in rungs}
@@ -175,8 +175,8 @@ def _trend(tilt: Array, moving: list[int], ends: list[float], level: float) -> T
     return Trend.model_validate(powers)
 
 
-def _bias(fit: Fit, corrected: Fit, target: pd.Series[float] | None, excess: float | None) -> float | None:
+def _bias(fit: Fit, corrected: Fit, target: tuple[float, float] | None, excess: float | None) -> float | None:
     if target is None or excess is None:
         return None
-    at = {"n": float(target["n"]), "tokens": float(target["tokens"])}
+    at = {"n": target[0], "tokens": target[1]}
     return float(fit.predict(**at)[0] / (corrected.predict(**at)[0] * math.exp(excess))) - 1
