@@ -85,7 +85,7 @@ class Engine(Record):
     `micro_rows` are the windows of one forward and backward pass in each process (None: all of its
     windows at once), `recompute` says that blocks keep their inputs only and are computed again on the
     way back, `processes` is the number of processes (GPUs) that share each batch, `sharded` that they
-    share weights, gradients and moments as well.
+    share weights, gradients and moments as well, `compile` that torch.compile makes its kernels.
     """
 
     pack: int | None = None
@@ -93,6 +93,7 @@ class Engine(Record):
     recompute: bool = False
     processes: int = 1
     sharded: bool = False
+    compile: bool = False
 
 
 class RunSpec(Record):

@@ -34,6 +34,8 @@ def after(spec, source, steps=3, double=False):
     learner = ModuleLearner(spec, source, CPU)
     if double:
         learner.network.double()
+        for moments in learner.optimizer.state.values():
+            moments.update({name: moments[name].double() for name in ("exp_avg", "exp_avg_sq")})
     for step in range(steps):
         learner.optimise(step, 1.0)
     return learner.weights(0), learner.loss_sums()[0], learner.validate()[0]

@@ -8,9 +8,10 @@ from torch import Tensor
 from testbed.data import TokenSource
 from testbed.models import find_family
 from testbed.records import RunSpec
+from testbed.train.cuda import WholeStep, compiled, label
 from testbed.train.evaluation import quick_rows, validation_sum
 from testbed.train.feed import make_feed
-from testbed.train.optimizer import clip_gradients, make_optimizer, moments, restore_moments, set_rates
+from testbed.train.optimizer import clip_gradients, make_optimizer, moments, restore_moments, set_rates, start_anew
 from testbed.train.recompute import recompute_blocks
 from testbed.train.scoring import Scored, scored_tokens
 
@@ -25,10 +26,23 @@ class ModuleLearner:
         if spec.engine.recompute:
             recompute_blocks(self.network)
         self._scored = Scored(self.network, spec.data)
+        self._learn = compiled(self._scored, spec.deterministic) if spec.engine.compile else self._scored
         self.optimizer = make_optimizer(self.network, family.hidden_matrices(self.network), spec)
         self._feed = make_feed((spec,), source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
+        self._whole_step = WholeStep(self._step, self.state, device, label(spec), self.optimizer.zero_grad)
+
+    def restart(self, specs: tuple[RunSpec, ...]) -> None:
+        """Another run of the same shape from its start."""
+        (self._spec,) = (spec,) = specs
+        fresh = find_family(spec.shape.family).build(spec.shape, spec.init_seed)
+        with torch.no_grad():
+            for parameter, drawn in zip(self.network.parameters(), fresh.parameters(), strict=True):
+                parameter.copy_(drawn)
+        start_anew(self.optimizer, (spec.lr_hidden, spec.lr))
+        self._feed.restart(specs)
+        self._loss_sum.zero_()
 
     @property
     def _rows(self) -> int:
@@ -39,7 +53,7 @@ class ModuleLearner:
         """One optimiser step; each token of the batch weighs the same, whatever pass it is in."""
         self._feed.seek(step)
         set_rates(self.optimizer, factor)
-        self._step()
+        self._whole_step()
 
     def _step(self) -> None:
         """The device's part of a step: the same work at every step."""
@@ -47,7 +61,7 @@ class ModuleLearner:
         total = scored_tokens(len(windows), spec.data)
         for part in torch.split(windows, self._rows):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-                loss = self._scored(part) / total
+                loss = self._learn(part) / total
             loss.backward()
             self._loss_sum += loss.detach()
         clip_gradients(self.network.parameters(), spec.clip)

@@ -8,8 +8,9 @@ from torch import Tensor
 from testbed.data import TokenSource
 from testbed.models.packed import PackedGPT
 from testbed.records import RunSpec
+from testbed.train.cuda import WholeStep, label
 from testbed.train.feed import make_feed
-from testbed.train.optimizer import adamw, moments, restore_moments, set_rates
+from testbed.train.optimizer import adamw, moments, restore_moments, set_rates, start_anew
 
 
 class PackedLearner:
@@ -22,12 +23,28 @@ class PackedLearner:
         self._feed = make_feed(specs, source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(len(specs), dtype=torch.float64, device=device)
+        self._whole_step = WholeStep(self._step, self.state, device, label(spec))
 
     @torch.no_grad()
+    def restart(self, specs: tuple[RunSpec, ...]) -> None:
+        """Other runs of the same shape from their start."""
+        self._spec = spec = specs[0]
+        fresh = PackedGPT(spec.shape, tuple(s.init_seed for s in specs), torch.device("cpu"))
+        for (_, row), (_, drawn) in zip(self.network.named_parameters(), fresh.named_parameters(), strict=True):
+            row.copy_(drawn)
+        start_anew(self.optimizer, (peak for peak, _ in _groups(self.network, specs)))
+        self._feed.restart(specs)
+        self._loss_sum.zero_()
+
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step of every run."""
         self._feed.seek(step)
         set_rates(self.optimizer, factor)
+        self._whole_step()
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        """The device's part of a step: the same work at every step."""
         self._loss_sum += self.network.learn(self._feed.windows(), self._spec.data.first_scored)
         self._clip()
         self.optimizer.step()
@@ -73,12 +90,15 @@ class PackedLearner:
 
 
 def _optimizer(network: PackedGPT, specs: tuple[RunSpec, ...]) -> torch.optim.AdamW:
-    """Hidden matrices learn at their run's lr_hidden with weight decay; all else at its lr without."""
+    groups = _groups(network, specs).items()
+    return adamw([{"params": rows, "peak": peak, "weight_decay": decay} for (peak, decay), rows in groups], specs[0])
+
+
+def _groups(network: PackedGPT, specs: tuple[RunSpec, ...]) -> dict[tuple[float, float], list[torch.nn.Parameter]]:
+    """What learns, by peak rate and weight decay: hidden matrices at their run's lr_hidden with decay, all else at its lr."""
     rates = {f"hidden.{k}": (s.lr_hidden, s.weight_decay) for k, s in enumerate(specs)}
     rates |= {f"other.{k}": (s.lr, 0.0) for k, s in enumerate(specs)}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, row in network.named_parameters():
         groups.setdefault(rates[name], []).append(row)
-    return adamw(
-        [{"params": rows, "peak": peak, "weight_decay": decay} for (peak, decay), rows in groups.items()], specs[0]
-    )
+    return groups

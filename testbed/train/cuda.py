@@ -1,0 +1,110 @@
+"""Whole optimiser steps as CUDA graphs, and compiled networks: one launch a step, one capture or compilation a shape.
+
+Nothing here decides what is computed: a replayed step runs the very kernels that were captured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from testbed.records import RunSpec
+
+_WARM_UP = 3  # steps before a capture: libraries choose and allocate what they need, compilers compile
+_SHAPES = 64  # that one process may compile a network's code for; torch gives up after 8 by itself
+
+captures: Counter[str] = Counter()  # graphs captured by this process, by the label of their shape
+_log = logging.getLogger(__name__)
+
+
+class WholeStep:
+    """A step that reads and writes static tensors only, and never waits for the device: on CUDA, one graph.
+
+    It is captured at the first call, after a few eager steps that are undone, so that every step that
+    counts is a replay, whichever run it belongs to. Where capturing fails it stays an eager step, and
+    the log says why.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[], None],
+        state: Callable[[], dict[str, Tensor]],
+        device: torch.device,
+        label: str,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`state` gives all tensors that a step changes; `forget` drops what a failed capture left behind."""
+        self._step, self._state, self._forget, self._label = step, state, forget, label
+        self._waits = device.type == "cuda"
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        """Do the step."""
+        if self._waits:
+            self._waits = False
+            self._capture()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._step()
+
+    def _capture(self) -> None:
+        before = {name: tensor.detach().cpu() for name, tensor in self._state().items()}
+        random = torch.cuda.get_rng_state()
+        stream, graph = _stream(), torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._step()
+            try:
+                # thread_local: the feed's thread may pin memory meanwhile
+                with torch.cuda.graph(graph, pool=_pool(), stream=stream, capture_error_mode="thread_local"):
+                    self._step()
+            except RuntimeError as error:
+                self._forget()
+                _log.warning("%s: its step cannot be captured and stays eager: %s", self._label, error)
+            else:
+                self._graph = graph
+                captures[self._label] += 1
+                _log.info("%s: step captured", self._label)
+        torch.cuda.current_stream().wait_stream(stream)
+        for name, tensor in self._state().items():
+            tensor.detach().copy_(before[name])
+        torch.cuda.set_rng_state(random)
+
+
+def label(spec: RunSpec) -> str:
+    """The shape and engine of a learner's step, for the log."""
+    engine = " ".join(f"{name}={value}" for name, value in spec.engine if value)
+    return f"{spec.shape.family} width {spec.shape.width} depth {spec.shape.depth} {engine}".strip()
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    """The stream of every capture and its warm-up: handles of libraries, and gradients, belong to a stream."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
+@cache
+def _pool() -> Any:
+    """The memory of every graph of this process: no step leaves anything there, so any may follow any."""
+    return torch.cuda.graph_pool_handle()
+
+
+def compiled(network: nn.Module, deterministic: bool) -> Callable[[Tensor], Tensor]:
+    """The same function through torch.compile; networks of one shape share their code.
+
+    Where `deterministic`, nothing that decides a rounding is chosen by timing.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(_SHAPES, torch._dynamo.config.recompile_limit)
+    options: dict[str, Any] | None = {"deterministic": True} if deterministic else None
+    function: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False, options=options)
+    return function
