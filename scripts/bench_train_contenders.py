@@ -26,6 +26,7 @@ from testbed.records import Counts, DataFacts, Engine, RunSpec
 from testbed.sweep import plan
 from testbed.train.device import make_repeatable
 from testbed.train.learner import make_learner
+from testbed.train.memory import available_bytes, fit_micro_rows, share_rows
 
 POOL = 4096  # windows of ready tokens, taken in turn
 RATE = 1e-3
@@ -58,8 +59,8 @@ class Size:
         shape = family.shape(self.width, self.config().model, self.vocab_size, self.seq_len)
         return family.counts(shape)
 
-    def config(self, seeds: int = 1, **train: Any) -> Config:
-        """A study of this one shape."""
+    def config(self, seeds: int = 1, steps: int = 10**6, **train: Any) -> Config:
+        """A study of this one shape, with a horizon of so many steps."""
         return check_config(
             {
                 "name": "bench",
@@ -68,7 +69,7 @@ class Size:
                 "train": {"batch_tokens": self.batch_tokens, "lr": RATE, **train},
                 "grid": {
                     "widths": [self.width],
-                    "tokens": [10**6 * self.batch_tokens],
+                    "tokens": [steps * self.batch_tokens],
                     "init_seeds": list(range(seeds)),
                 },
             },
@@ -109,26 +110,39 @@ class ReadyTokens:
         return torch.as_tensor(self._pool.astype(np.int64))
 
 
-def specs(size: Size, source: ReadyTokens, pack: int | None, **train: Any) -> tuple[RunSpec, ...]:
-    """The runs of one pack (`pack` of them; None: one run by the family's own module)."""
-    grid = plan(size.config(pack or 1, **train), source.facts).grid
-    return tuple(spec.model_copy(update={"engine": Engine(pack=pack)}) for spec in grid)
+def specs(size: Size, source: ReadyTokens, engine: Engine, packs: int = 1, **train: Any) -> tuple[RunSpec, ...]:
+    """The runs of so many packs of this engine; by the family's own module a pack is one run."""
+    grid = plan(size.config(packs * (engine.pack or 1), **train), source.facts).grid
+    return tuple(spec.model_copy(update={"engine": engine}) for spec in grid)
 
 
-def precision(device: str) -> str:
-    """What every contender computes in on this device."""
-    return "bf16" if device == "cuda" else "fp32"
+def settings(device: str, deterministic: bool) -> dict[str, Any]:
+    """The part of the recipe that the device decides: every contender computes in bf16 on a GPU."""
+    return {"precision": "bf16" if device == "cuda" else "fp32", "deterministic": deterministic}
 
 
-def ours(tick: Callable[[], None], size: Size, device: str, pack: int | None, deterministic: bool) -> None:
-    """A pack through the product's learner."""
-    source = ReadyTokens(size)
-    pack_specs = specs(size, source, pack, precision=precision(device), deterministic=deterministic)
+def ours(tick: Callable[[], None], size: Size, device: str, engine: Engine, deterministic: bool) -> None:
+    """A pack, or one run, through the product's learner."""
+    source, where = ReadyTokens(size), torch.device(device)
+    runs = specs(size, source, engine, **settings(device, deterministic))
+    if device == "cuda" and engine.pack is None:
+        runs = (_fitting(runs[0], available_bytes(where)),)
     make_repeatable(deterministic)
-    learner = make_learner(pack_specs, source, torch.device(device))
+    learner = make_learner(runs, source, where)
     for step in count():
         learner.optimise(step, 1.0)
         tick()
+
+
+def _fitting(spec: RunSpec, available: int) -> RunSpec:
+    """The run in the largest passes that fit into the memory; its blocks computed twice where it must be."""
+    for recompute in (False, True):
+        tried = spec.model_copy(update={"engine": spec.engine.model_copy(update={"recompute": recompute})})
+        rows = fit_micro_rows(tried, available)
+        if rows is not None:
+            engine = tried.engine.model_copy(update={"micro_rows": rows if rows < share_rows(tried) else None})
+            return tried.model_copy(update={"engine": engine})
+    raise MemoryError(f"not one window fits into {available} bytes")
 
 
 def trainer(tick: Callable[[], None], size: Size, device: str) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_train_contenders import Size, ours, trainer
-from scripts.bench_train_crew import Entry, Track
+import torch
+
+from scripts.bench_train_contenders import ReadyTokens, Size, ours, settings, specs, trainer
+from scripts.bench_train_crew import Entry, Track, context
 from scripts.bench_train_step import SIZES
 from scripts.bench_train_table import NOT_YET, Row, judged, kept, paces
 from testbed.config import load_config
+from testbed.records import Engine
 
 PACKS = (1, 2, 3, 4, 8, 16)
 GPU_PACKS = (8, 32, 128)
@@ -35,9 +41,9 @@ def rows(track: Track, quick: Path) -> Iterator[Row]:
 
 def _packed(track: Track, size: Size, least: float | None) -> Row:
     deterministic = track.device == "cpu"
-    entries = {"alone": Entry(ours, (size, track.device, None, deterministic), size.batch_tokens)}
+    entries = {"alone": Entry(ours, (size, track.device, Engine(), deterministic), size.batch_tokens)}
     for k in PACKS:
-        entries[f"K = {k}"] = Entry(ours, (size, track.device, k, deterministic), k * size.batch_tokens)
+        entries[f"K = {k}"] = Entry(ours, (size, track.device, Engine(pack=k), deterministic), k * size.batch_tokens)
     outcomes = track.race(entries)
     return _row(size.words(), paces(outcomes), least, {"contenders": kept(outcomes)})
 
@@ -59,11 +65,13 @@ def _row(what: str, pace: dict[str, float], least: float | None, figures: dict[s
 
 
 def gpu_rows(track: Track) -> Iterator[Row]:
-    """Packed grids of small networks against Trainer, and the price of repeatability."""
+    """Packed grids of small networks against Trainer, the price of repeatability, and what a shape seen before costs."""
     for name in ("10k", "30k", "100k", "300k", "1M"):
         yield _grid(track, SIZES[name][0], 20.0)
     for name in ("1M", "10M", "124M"):
         yield _deterministic(track, SIZES[name][0])
+    for engine in (Engine(compile=True), Engine(pack=8)):
+        yield _seen_before(track, SIZES["1M"][0], engine)
 
 
 def _grid(track: Track, size: Size, least: float) -> Row:
@@ -72,7 +80,7 @@ def _grid(track: Track, size: Size, least: float) -> Row:
         return Row("gpu", {"figure": what, "measured": NOT_YET, **judged(None, least, measured=False)})
     entries = {"Trainer": Entry(trainer, (size, "cuda"), size.batch_tokens)}
     for k in GPU_PACKS:
-        entries[f"K = {k}"] = Entry(ours, (size, "cuda", k, False), k * size.batch_tokens)
+        entries[f"K = {k}"] = Entry(ours, (size, "cuda", Engine(pack=k), False), k * size.batch_tokens)
     outcomes = track.race(entries)
     pace = paces(outcomes)
     packed = {name: value for name, value in pace.items() if name != "Trainer"}
@@ -88,10 +96,44 @@ def _deterministic(track: Track, size: Size) -> Row:
     if track.device != "cuda":
         return Row("gpu", {"figure": what, "measured": NOT_YET, **judged(None, None)})
     flags = {"any kernels": False, "deterministic": True}
-    entries = {name: Entry(ours, (size, "cuda", None, flag), size.batch_tokens) for name, flag in flags.items()}
+    entries = {
+        name: Entry(ours, (size, "cuda", Engine(compile=True), flag), size.batch_tokens) for name, flag in flags.items()
+    }
     outcomes = track.race(entries)
     errors = [f"failed: {outcome.error}" for outcome in outcomes.values() if outcome.error]
     ratio = None if errors else outcomes["deterministic"].step() / outcomes["any kernels"].step()
     shown = f"{ratio:.2f}" if ratio else errors[0]
     cells = {"figure": what, "measured": shown, **judged(None, None)}
     return Row("gpu", cells, {"ratio": ratio, "contenders": kept(outcomes)})
+
+
+def _seen_before(track: Track, size: Size, engine: Engine) -> Row:
+    kind = "packed runs" if engine.pack else "compiled runs"
+    what = f"{size.name}, {kind}: graphs captured and kernels compiled for a shape seen before"
+    if track.device != "cuda":
+        return Row("gpu", {"figure": what, "measured": NOT_YET, "asked": "0", "met": "-"})
+    with ProcessPoolExecutor(1, context()) as pool:
+        first, again = pool.submit(made_anew, size, engine, "cuda").result()
+    cells = {"figure": what, "measured": f"{sum(again)} (at first {sum(first)})", "asked": "0"}
+    return Row("gpu", cells | {"met": "NO" if any(again) else "yes"}, {"first": first, "again": again})
+
+
+def made_anew(size: Size, engine: Engine, device: str) -> list[tuple[int, int]]:
+    """Graphs captured and functions compiled by each of two packs of one shape, trained one after the other in one process."""
+    from torch._dynamo.utils import counters
+
+    from testbed.train import train
+    from testbed.train.cuda import captures
+
+    source, made = ReadyTokens(size), [(0, 0)]
+    both = specs(size, source, engine, packs=2, steps=200, **settings(device, False))
+    count = engine.pack or 1
+    for pack in (both[:count], both[count:]):
+        with tempfile.TemporaryDirectory() as folder:
+            folders = tuple(Path(folder) / spec.run_id for spec in pack)
+            for path in folders:
+                path.mkdir()
+            for _ in train(pack, source, folders, torch.device(device)):
+                pass
+        made.append((captures.total(), counters["stats"]["unique_graphs"]))
+    return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(made)]

@@ -11,10 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from scripts import bench_train
 from scripts.bench_train_contenders import PlainGPT, ReadyTokens, Size, Windows, gpt2, make_trainer, matmul, specs
 from scripts.bench_train_crew import Entry, Track
+from scripts.bench_train_packing import made_anew
 from scripts.bench_train_step import SIZES, Asked
 from scripts.bench_train_sweep import annealed_by_trainer, makespan
 from scripts.bench_train_table import NOT_YET, datasheet_peak, judged
 from testbed.models import find_family
+from testbed.records import Engine
 
 TINY = Size("tiny", 16, 2, 8, 64, 32, 256)
 
@@ -22,7 +24,7 @@ TINY = Size("tiny", 16, 2, 8, 64, 32, 256)
 @pytest.mark.parametrize("size", [TINY, SIZES["10k"][0]], ids=lambda size: size.name)
 def test_contenders_do_the_same_products(size):
     ids = torch.zeros((2, size.seq_len), dtype=torch.long)
-    shape = specs(size, ReadyTokens(size), None)[0].shape
+    shape = specs(size, ReadyTokens(size), Engine())[0].shape
     for network in (find_family("gpt").build(shape, 0), PlainGPT(size), gpt2(size)):
         with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.nn.attention.sdpa_kernel(MATH):
             network(ids)
@@ -52,6 +54,11 @@ def test_trainer_counts_every_token_once():
     assert made.train().global_step == len(seen) == 12
     batch = batches[0]
     assert (batch["input_ids"][0, 1:] == batch["shift_labels"][0, :-1]).all()
+
+
+def test_what_a_second_pack_makes_anew_is_counted():
+    counted = made_anew(TINY, Engine(pack=2), "cpu")
+    assert counted == [(0, 0), (0, 0)]  # neither graphs nor compilers on a CPU
 
 
 def test_a_sweep_ends_with_its_last_worker():
