@@ -23,6 +23,7 @@ from testbed.store import SweepFolder, now
 from testbed.store.table import sweep_points
 from testbed.sweep import Plan, design_warnings, packs, plan
 from testbed.validate import Circumstances, check_design, fit_laws, judge, make_forecast
+from testbed.validate.certificate import read_certificate
 
 
 def settle(config: Config) -> tuple[TokenSource, Plan]:
@@ -153,6 +154,7 @@ class Study:
             forecast=folder.forecast() if folder.has_forecast() else None,
             verdict=folder.verdict(),
             provenance=tuple(p for spec in folder.specs for p in folder.run(spec).provenance()),
+            certificate=read_certificate(folder.path, folder.config.hash()),
         )
 
     def _require_done(self, role: Role) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from testbed import __version__
-from testbed.cli import comparison, fitted, library, loop, table
+from testbed.cli import comparison, fitted, library, loop, table, tune
 from testbed.cli.output import console, errors
 from testbed.errors import TestbedError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train a family of small language models, fit a scaling law, seal a forecast, train the target, judge.",
 )
-for command in (*loop.COMMANDS, *table.COMMANDS, *fitted.COMMANDS, *comparison.COMMANDS, *library.COMMANDS):
+for command in (*loop.COMMANDS, *tune.COMMANDS, *table.COMMANDS, *fitted.COMMANDS, *comparison.COMMANDS, *library.COMMANDS):
     app.command()(command)
 
 

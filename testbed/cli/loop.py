@@ -41,7 +41,7 @@ def plan(
     from testbed.estimate import estimate
     from testbed.report.tables import plan_table
 
-    settings = _load(config, overrides, device, workers)
+    settings = load_settings(config, overrides, device, workers)
     made = estimate(settings, calibrate)
     if as_json:
         print_json(made.as_json())
@@ -67,7 +67,7 @@ def run(
     from testbed.report import words
     from testbed.study import Study
 
-    study = Study.create(_load(config, overrides, device, workers), out)
+    study = Study.create(load_settings(config, overrides, device, workers), out)
     _train(study, "grid", retry_failed)
     if not study.target:
         page = study.report()
@@ -102,7 +102,7 @@ def train(
     if config.is_dir():
         study = Study.open(config).executed_with(device, workers)
     else:
-        study = Study.create(_load(config, overrides, device, workers), out)
+        study = Study.create(load_settings(config, overrides, device, workers), out)
     _train(study, "target" if target else "grid", retry_failed)
     console.print(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}", markup=False)
 
@@ -213,7 +213,8 @@ def points(
     console.print(f"{len(table)} points of {table['run'].nunique()} runs in {path}", markup=False, soft_wrap=True)
 
 
-def _load(path: Path, overrides: list[str] | None, device: str | None, workers: int | None) -> Config:
+def load_settings(path: Path, overrides: list[str] | None, device: str | None, workers: int | None) -> Config:
+    """The configuration in a file, with what the command line changes of it."""
     from testbed.config import load_config
 
     changes = list(overrides or [])

@@ -18,9 +18,11 @@ from markupsafe import Markup
 from testbed.files import replacing, write_text
 from testbed.fit import Fit
 from testbed.records import Forecast, Provenance, RunSpec, Verdict
-from testbed.report import figures, tables, words
+from testbed.report import certificate_words, figures, tables, words
+from testbed.report.certificate_figure import brackets
 from testbed.report.look import configured
 from testbed.units import show_count
+from testbed.validate.certificate import Certificate
 
 _PNG_SCALE = 2
 
@@ -42,6 +44,7 @@ class Contents:
     forecast: Forecast | None
     verdict: Verdict | None
     provenance: tuple[Provenance, ...]
+    certificate: Certificate | None = None
 
 
 def render(folder: Path, contents: Contents) -> Path:
@@ -74,6 +77,8 @@ def _charts(contents: Contents) -> dict[str, Any]:
         charts["residuals"] = figures.residuals(points, fits, contents.n_column)
     if forecast is not None:
         charts["verdict"] = figures.verdict_strip(forecast, contents.verdict)
+    if contents.certificate is not None and contents.certificate.corners:
+        charts["brackets"] = brackets(contents.certificate)
     return charts
 
 
@@ -95,6 +100,7 @@ def _text(contents: Contents) -> dict[str, Any]:
         "config_hash": contents.config_hash,
         "config_toml": contents.config_toml,
         "forecast": None,
+        "certificate": _certificate(contents.certificate) if contents.certificate is not None else None,
     }
     if forecast is not None:
         true, held = (verdict.true_entropy, verdict.entropy_held) if verdict else (None, None)
@@ -106,6 +112,16 @@ def _text(contents: Contents) -> dict[str, Any]:
             "forecast_sentences": [sentence for sentence in sentences if sentence],
         }
     return text
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "verdict": certificate_words.verdict_sentence(certificate),
+        "sentences": certificate_words.certificate_sentences(certificate, "FOLDER"),
+        "corners": shown(certificate_words.corners_table(certificate)) if certificate.corners else None,
+        "rungs": shown(certificate_words.rungs_table(certificate)) if certificate.rungs else None,
+        "made": f"Made {certificate.made_at}.",
+    }
 
 
 def _headline(forecast: Forecast | None, verdict: Verdict | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -16,6 +17,10 @@ from testbed.validate.transfer import Transfer
 from testbed.validate.tuning import Rung, Shift, Trend
 
 FILE = "certificate.json"
+
+TOLERANCE = 0.01  # of the loss: about what a forecast of a small study errs by
+
+Answer = Literal["right", "wrong", "open"]
 
 
 class Certificate(Record):
@@ -52,6 +57,21 @@ class Certificate(Record):
         """The grid's rung that the rule leaves the largest excess at."""
         grid = [rung for rung in self.rungs if rung.role == "grid"]
         return max(grid, key=lambda rung: rung.excess, default=None)
+
+    @property
+    def answer(self) -> Answer:
+        """Whether the rule is right on the grid: shown to leave less than TOLERANCE everywhere, or shown not to.
+
+        "open" where the brackets do not say; a rule that a coordinate check finds to depend on width is
+        wrong whatever the brackets say.
+        """
+        grid = [rung for rung in self.rungs if rung.role == "grid"]
+        beyond = [corner.excess for corner in self.own_corners if corner.status != "inside"]
+        low = max([rung.interval.low or 0.0 for rung in grid] + beyond, default=0.0)
+        if low > TOLERANCE or (self.transfer is not None and not self.transfer.hidden_steady):
+            return "wrong"
+        known = bool(grid) and all(r.interval.high is not None and r.interval.high <= TOLERANCE for r in grid)
+        return "right" if known else "open"
 
     def write(self, folder: Path) -> Path:
         """Write it into `folder`, whole or not at all; it follows from runs, so it may be made again."""
