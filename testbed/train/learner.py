@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from testbed.data import TokenSource
+from testbed.files import digest
 from testbed.records import RunSpec
 from testbed.train.device import set_precision
+from testbed.train.feed import sharing
 
 
 class Learner(Protocol):
@@ -46,15 +48,54 @@ class Learner(Protocol):
         """The weights of run `run` (from 0) under the parameter names of its family's network."""
         ...
 
+    def restart(self, specs: tuple[RunSpec, ...]) -> None:
+        """Take up other runs from their start, which are `alike`: in the same memory, so with the same captured step."""
+        ...
+
+
+_idle: dict[str, Learner] = {}  # whose runs have ended, by what they are alike in; on CUDA only
+_MOST_IDLE = 16
+_IDLE_SHARE = 0.25  # of a device's memory that may be in use when another learner is made beside idle ones
+
 
 def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> Learner:
-    """The learner that the specs name: packed runs together, or one run by its family's own module."""
+    """The learner that the specs name: packed runs together, or one run by its family's own module.
+
+    An idle one of runs alike takes them up where there is one, for its step is captured and compiled.
+    """
     from testbed.train.module import ModuleLearner
+    from testbed.train.packed import PackedLearner
 
     set_precision(specs[0].precision, device)
+    idle = _idle.pop(_likeness(specs, device), None)
+    if idle is not None:
+        idle.restart(specs)
+        return idle
+    if _idle and torch.cuda.memory_reserved(device) > _IDLE_SHARE * torch.cuda.mem_get_info(device)[1]:
+        _idle.clear()
+        torch.cuda.empty_cache()
     if specs[0].engine.pack is None:
         (spec,) = specs
         return ModuleLearner(spec, source, device)
-    from testbed.train.packed import PackedLearner
-
     return PackedLearner(specs, source, device)
+
+
+def retire(learner: Learner, specs: tuple[RunSpec, ...], device: torch.device) -> None:
+    """Its runs have ended: keep it for others alike. Nobody else may use it from here on."""
+    if device.type == "cuda" and specs[0].engine.processes == 1:
+        if len(_idle) == _MOST_IDLE:
+            del _idle[next(iter(_idle))]
+        _idle[_likeness(specs, device)] = learner
+
+
+def _likeness(specs: tuple[RunSpec, ...], device: torch.device) -> str:
+    """What runs have in common that one learner can train after each other.
+
+    Everything that stands in a captured step: all but seeds, rates and horizons, and of those which are
+    the same, since runs that share data share its memory and those that share a rate an update.
+    """
+    first = specs[0]
+    fixed = {"shape", "data", "batch_tokens", "weight_decay", "betas", "clip", "precision", "deterministic", "engine"}
+    updates = [update for spec in specs for update in ((spec.lr, 0.0), (spec.lr_hidden, spec.weight_decay))]
+    equal = [updates.index(update) for update in updates]
+    return digest([first.model_dump(mode="json", include=fixed), sharing(specs), equal, str(device)])

@@ -17,10 +17,11 @@ import torch
 
 from testbed.data import TokenSource
 from testbed.records import Eval, Horizon, Phase, RunSpec
+from testbed.train import ranks
 from testbed.train.checkpoint import Cursor, load_checkpoint, read_cursor, save_checkpoint, save_weights
 from testbed.train.device import make_repeatable
 from testbed.train.evaluation import bits_per_byte
-from testbed.train.learner import make_learner
+from testbed.train.learner import make_learner, retire
 from testbed.train.schedule import branch_eval_steps, lr_factor
 
 _PROGRESS_SECONDS = 0.5
@@ -105,6 +106,7 @@ def train(
         if pack.lost:
             return
         pack.finish_branch()
+    retire(pack.learner, specs, device)
     yield Finished(pack.cursor.spent_steps, pack.cursor.spent_tokens, pack.seconds)
 
 
@@ -142,10 +144,10 @@ class Pack:
         """Stand where the newest checkpoint stands: inside a branch, else on the trunk, else at the start."""
         trunk = read_cursor(self._checkpoint("trunk"), self.cursor.run_ids)
         branch = read_cursor(self._checkpoint("branch"), self.cursor.run_ids)
-        if trunk is None:
-            return
-        inside = branch is not None and branch.horizon == trunk.horizon
-        self._load("branch" if inside else "trunk")
+        if trunk is not None:
+            inside = branch is not None and branch.horizon == trunk.horizon
+            self._load("branch" if inside else "trunk")
+        ranks.wait()  # until all processes of the run have read them: one of them writes
 
     def advance(self, until: int, eval_steps: tuple[int, ...], branch: Horizon | None) -> Iterator[Event]:
         """Optimiser steps up to `until`, with the evaluations that fall due; ends early when no run is finite."""
@@ -162,8 +164,10 @@ class Pack:
             if now - reported > _PROGRESS_SECONDS:
                 reported = now
                 yield Progress(self.cursor.spent_steps)
-            stopping = self.interruptions.stop()
-            if stopping or now - self.saved > self.interruptions.checkpoint_seconds:
+            stopping, saving = ranks.agreed(
+                self.interruptions.stop(), now - self.saved > self.interruptions.checkpoint_seconds
+            )
+            if stopping or saving:
                 self.save("branch" if branch else "trunk")
             if stopping:
                 raise Paused
@@ -171,7 +175,10 @@ class Pack:
 
     def save(self, path: str) -> None:
         """A checkpoint of the current state."""
-        save_checkpoint(self._checkpoint(path), self.learner.state(), self.cursor)
+        state = self.learner.state()
+        if ranks.leads():
+            save_checkpoint(self._checkpoint(path), state, self.cursor)
+        ranks.wait()
         self.saved = time.monotonic()
 
     def finish_branch(self) -> None:
@@ -179,7 +186,9 @@ class Pack:
         branch = self.cursor
         if branch.horizon + 1 == len(self.horizons):
             for run, (spec, folder) in enumerate(zip(self.specs, self.folders, strict=True)):
-                save_weights(folder / "weights.safetensors", self.learner.weights(run), {"run_id": spec.run_id})
+                weights = self.learner.weights(run)
+                if ranks.leads():
+                    save_weights(folder / "weights.safetensors", weights, {"run_id": spec.run_id})
             branch.horizon += 1
             return
         self._load("trunk")
