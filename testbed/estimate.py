@@ -6,33 +6,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.config import Config
-from testbed.executors import default_workers
-from testbed.study import settle
+from testbed.executors import Timetable, default_workers, settle_packs
+from testbed.study import settle, timetable
 from testbed.sweep import Plan
-from testbed.train import choose_device, measure_pace
+from testbed.train import choose_device
 from testbed.units import show_count, show_seconds
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan with the seconds of one run by width, and of the whole; None where they were not measured."""
+    """A plan and, where it was measured, how long it takes."""
 
     plan: Plan
     device: str
     workers: int
-    run_seconds: dict[int, float] | None
-    grid_seconds: float | None
-    target_seconds: float | None
+    timetable: Timetable | None
 
     def sentences(self) -> list[str]:
         """Total cost in words."""
         flops = sum(spec.flops for spec in self.plan.runs)
         tokens = sum(spec.tokens for spec in self.plan.runs)
         total = f"{show_count(flops)} training FLOPs, {show_count(tokens)} tokens in all"
-        if self.grid_seconds is None or self.target_seconds is None:
-            return [f"{total}; no times (--no-calibrate)"]
-        times = f"grid {show_seconds(self.grid_seconds)}, target {show_seconds(self.target_seconds)}"
-        return [f"{total}; on {self.workers} worker{'s' * (self.workers > 1)} ({self.device}) about: {times}"]
+        if self.timetable is None:
+            return [f"{total}; no times and no packs (--no-calibrate)"]
+        times = (
+            f"grid {show_seconds(self.timetable.grid_seconds)}, target {show_seconds(self.timetable.target_seconds)}"
+        )
+        workers = f"{self.workers} worker{'s' * (self.workers > 1)} ({self.device})"
+        return [f"{total}; on {workers} about: {times}", *self.timetable.sentences]
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -62,7 +63,8 @@ class Estimate:
                 "steps": spec.steps,
                 "tokens": spec.tokens,
                 "flops": spec.flops,
-                "seconds": None if self.run_seconds is None else self.run_seconds[spec.shape.width],
+                "pack": spec.engine.pack,
+                "seconds": None if self.timetable is None else self.timetable.run_seconds[spec.run_id],
             }
             for spec in self.plan.runs
         ]
@@ -71,29 +73,17 @@ class Estimate:
             "warnings": list(self.plan.warnings),
             "device": self.device,
             "workers": self.workers,
-            "grid_seconds": self.grid_seconds,
-            "target_seconds": self.target_seconds,
+            "grid_seconds": None if self.timetable is None else self.timetable.grid_seconds,
+            "target_seconds": None if self.timetable is None else self.timetable.target_seconds,
         }
 
 
 def estimate(config: Config, calibrate: bool = True) -> Estimate:
-    """Plan `config` and, if asked to, measure each shape for some twenty steps on its device."""
+    """Plan `config` and, if asked to, measure each shape for some steps on its device."""
     source, made = settle(config)
     device = choose_device(config.execution.device)
-    workers = config.execution.workers or default_workers(device)
+    workers = config.execution.workers or default_workers(device, made.runs)
     if not calibrate:
-        return Estimate(made, device.type, workers, None, None, None)
-    first = {spec.shape.width: spec for spec in reversed(made.runs)}
-    paces = {width: measure_pace((spec,), source, device) for width, spec in first.items()}
-    seconds = {spec.run_id: paces[spec.shape.width].seconds(spec) for spec in made.runs}
-    by_width = {spec.shape.width: seconds[spec.run_id] for spec in reversed(made.runs)}
-    grid, target = (_makespan([seconds[s.run_id] for s in specs], workers) for specs in (made.grid, made.target))
-    return Estimate(made, device.type, workers, by_width, grid, target)
-
-
-def _makespan(durations: list[float], workers: int) -> float:
-    """Seconds until the last worker is done when each takes the longest run left."""
-    loads = [0.0] * workers
-    for duration in sorted(durations, reverse=True):
-        loads[loads.index(min(loads))] += duration
-    return max(loads)
+        return Estimate(settle_packs(made, config.train) or made, device.type, workers, None)
+    measured = timetable(config, source, made)
+    return Estimate(measured.plan, device.type, workers, measured)

@@ -14,7 +14,7 @@ import pandas as pd
 from testbed.config import Config
 from testbed.data import TokenSource, open_source
 from testbed.errors import ConfigError, FolderError, RunFailed
-from testbed.executors import EXECUTORS, Watcher
+from testbed.executors import EXECUTORS, Timetable, Watcher, choose_packs, default_workers, settle_packs
 from testbed.fit import Fit
 from testbed.points import write_table
 from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
@@ -22,6 +22,7 @@ from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
 from testbed.store.table import sweep_points
 from testbed.sweep import Plan, design_warnings, packs, plan
+from testbed.train import choose_device
 from testbed.validate import Circumstances, check_design, fit_laws, judge, make_forecast
 from testbed.validate.certificate import read_certificate
 
@@ -37,6 +38,20 @@ def settle(config: Config) -> tuple[TokenSource, Plan]:
     return source, made
 
 
+def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
+    """The plan with its packs chosen by measuring on the configuration's device, and how long it takes."""
+    device = choose_device(config.execution.device)
+    workers = config.execution.workers or default_workers(device, made.runs)
+    return choose_packs(made, config.train, source, device, workers)
+
+
+def _as_recorded(made: Plan, recorded: tuple[RunSpec, ...]) -> Plan:
+    """The plan with the engines that its folder has settled; another plan is left for the folder to refuse."""
+    if len(recorded) != len(made.runs):
+        return made
+    return made.trained_by([spec.engine for spec in recorded])
+
+
 class Study:
     """A sweep's folder and the steps of the loop; every result is a file in the folder."""
 
@@ -47,8 +62,13 @@ class Study:
     @classmethod
     def create(cls, config: Config, path: Path | None = None) -> Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
-        _, made = settle(config)
-        return cls(SweepFolder.create(path or Path("runs") / config.name, config, made.runs))
+        path = path or Path("runs") / config.name
+        source, made = settle(config)
+        if SweepFolder.exists(path):
+            made = _as_recorded(made, SweepFolder.open(path).specs)
+        else:
+            made = settle_packs(made, config.train) or timetable(config, source, made).plan
+        return cls(SweepFolder.create(path, config, made.runs))
 
     @classmethod
     def open(cls, path: Path) -> Study:

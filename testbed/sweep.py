@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 from testbed.config import Config, Train
 from testbed.errors import ConfigError
 from testbed.files import digest
-from testbed.models import find_family
+from testbed.models import can_pack, find_family
 from testbed.records import Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
 
 _LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
@@ -34,6 +34,11 @@ class Plan:
     grid: tuple[RunSpec, ...]
     target: tuple[RunSpec, ...]
     warnings: tuple[str, ...]
+
+    def trained_by(self, engines: Sequence[Engine]) -> Plan:
+        """The same runs, each by its engine."""
+        runs = [spec.model_copy(update={"engine": e}) for spec, e in zip(self.runs, engines, strict=True)]
+        return replace(self, grid=tuple(runs[: len(self.grid)]), target=tuple(runs[len(self.grid) :]))
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
@@ -70,24 +75,30 @@ def plan(config: Config, facts: DataFacts) -> Plan:
         _check_target(grid, target[0])
     for spec in grid + target:
         _check_data(spec, config.data.repeat)
+        _check_pack(spec, config.train)
     return Plan(grid, target, design_warnings(grid, target))
+
+
+def same_kind(specs: Iterable[RunSpec]) -> tuple[tuple[RunSpec, ...], ...]:
+    """The runs that could be trained side by side: those that differ in seeds and learning rates only."""
+    alike: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        alike.setdefault(_kind(spec), []).append(spec)
+    return tuple(map(tuple, alike.values()))
 
 
 def packs(specs: Iterable[RunSpec]) -> tuple[Pack, ...]:
     """The packs in which the specs are trained, each of as many runs as its specs say."""
-    alike: dict[str, list[RunSpec]] = {}
-    for spec in specs:
-        alike.setdefault(_kind(spec), []).append(spec)
     return tuple(
-        tuple(group[start : start + (group[0].engine.pack or 1)])
-        for group in alike.values()
+        group[start : start + (group[0].engine.pack or 1)]
+        for group in same_kind(specs)
         for start in range(0, len(group), group[0].engine.pack or 1)
     )
 
 
 def packed(specs: Iterable[RunSpec], largest: int | None) -> tuple[RunSpec, ...]:
     """The same runs in packs of at most `largest`, as even as can be; None is each alone by its family's own module."""
-    alone = [spec.model_copy(update={"engine": Engine()}) for spec in specs]
+    alone = [spec.model_copy(update={"engine": spec.engine.model_copy(update={"pack": None})}) for spec in specs]
     if largest is None:
         return tuple(alone)
     sizes = {kind: _pack_sizes(count, largest) for kind, count in Counter(map(_kind, alone)).items()}
@@ -227,6 +238,14 @@ def _check_data(spec: RunSpec, repeat: bool) -> None:
         raise ConfigError(
             f"{spec.role}: a horizon of {longest} tokens is beyond the data: {spec.data.source} holds {found} training tokens; "
             "lower it, give more text, or set data.repeat = true"
+        )
+
+
+def _check_pack(spec: RunSpec, train: Train) -> None:
+    if isinstance(train.pack, int) and not can_pack(spec):
+        raise ConfigError(
+            f"train.pack: found {train.pack}, but runs of the family {spec.shape.family!r} cannot be trained side by side; "
+            'use "auto" or "none", or the family "gpt"'
         )
 
 

@@ -34,6 +34,7 @@ head_size = 8
 batch_tokens = 256
 warmup_steps = 5
 trunk_evals = 2
+pack = 2
 
 [grid]
 widths = [8, 16, 24]

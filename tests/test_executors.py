@@ -193,6 +193,7 @@ import sys
 from pathlib import Path
 from testbed.executors import LocalExecutor
 from testbed.store import SweepFolder
+from testbed.sweep import packs
 class Quiet:
     def started(self, spec): print("started", flush=True)
     def progress(self, spec, steps): print("progress", flush=True)
@@ -248,9 +249,9 @@ def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
     worker.stdin.write(spec.run_id + "\n")
     worker.stdin.flush()
     events = []
-    while not events or events[-1]["event"] not in ("done", "failed"):
+    while not events or events[-1]["event"] != "ended":
         events.append(json.loads(worker.stdout.readline()))
     worker.stdin.close()
     assert worker.wait(30) == 0
-    assert {e["run"] for e in events} == {spec.run_id}
-    assert events[-1]["event"] == "done"
+    assert {e["run"] for e in events[:-1]} == {spec.run_id}
+    assert events[-1]["outcomes"] == [{"run_id": spec.run_id, "ending": "done", "reason": ""}]

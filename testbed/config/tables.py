@@ -145,6 +145,9 @@ class Train(_Table):
         "fp32", description='"fp32", "tf32" (CUDA: fp32 with rounded products) or "bf16" (autocast, fp32 weights)'
     )
     deterministic: bool = Field(True, description="use deterministic kernels only")
+    pack: Literal["auto", "none"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto", description='runs of one shape trained side by side: "auto" (measured), "none" or at most so many'
+    )
     trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
     branch_evals: int = Field(1, ge=0, le=100, description="losses logged inside each cooldown")
 
@@ -205,7 +208,7 @@ class Execution(_Table):
     """Where and how the runs are executed; no part of their identity."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
-    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
+    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given (several a GPU under MPS, for small runs)")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
 
 

@@ -13,6 +13,7 @@ from testbed.errors import ConfigError
 from testbed.models.family import Family
 from testbed.models.gpt import GPTFamily
 from testbed.models.hf import HuggingFaceFamily
+from testbed.records import RunSpec
 
 FAMILIES: dict[str, Callable[[], Family]] = {
     "gpt": GPTFamily,
@@ -40,4 +41,9 @@ def find_family(name: str) -> Family:
     )
 
 
-__all__ = ["FAMILIES", "Family", "find_family"]
+def can_pack(spec: RunSpec) -> bool:
+    """Whether runs like this can be trained side by side (see `packed.PackedGPT`)."""
+    return spec.shape.family == "gpt" and spec.engine.processes == 1
+
+
+__all__ = ["FAMILIES", "Family", "can_pack", "find_family"]

@@ -127,7 +127,8 @@ class FusedAttention:
         *inputs, mixed = kept
         dout = self._heads.split_mixed(dmixed).transpose(-1, -2).reshape(mixed.shape)
         dheads = torch.stack(torch.autograd.grad(mixed, inputs, dout)).transpose(-1, -2)  # [3, K B, H, h, T]
-        return self._heads.join(dheads.unflatten(1, (dmixed.shape[0], -1)))
+        runs, (parts, windows, *rest) = dmixed.shape[0], dheads.shape
+        return self._heads.join(dheads.reshape(parts, runs, windows // runs, *rest))
 
 
 def _flat(heads: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class PackedGPT:
         """Mean losses [K] in nats/token of each run on the same windows [n, T + 1], summed in float64."""
         rows = max(1, _LOGITS // (self.runs * self.shape.seq_len * self.shape.vocab_size))
         total = torch.zeros(self.runs, dtype=torch.float64, device=windows.device)
-        for part in windows.split(rows):
+        for part in torch.split(windows, rows):
             each = part.expand(self.runs, -1, -1)
             x, _ = self._forward(self._ids(each), keep=False)
             logits, _ = self._normed_product(x, "norm.weight", "head.weight")

@@ -26,8 +26,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def plan_table(specs: Sequence[RunSpec], seconds: dict[int, float] | None = None) -> Table:
-    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds; and estimated seconds of a run by width."""
+def plan_table(specs: Sequence[RunSpec], seconds: dict[str, float] | None = None) -> Table:
+    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and estimated seconds of a run by id."""
     rows: list[tuple[str, ...]] = []
     for (role, width), group in groupby(specs, key=lambda s: (s.role, s.shape.width)):
         runs = list(group)
@@ -46,11 +46,18 @@ def plan_table(specs: Sequence[RunSpec], seconds: dict[int, float] | None = None
                 show_count(horizon.tokens * spec.counts.flops_per_token),
                 f"{horizon.steps:,}",
                 str(len(runs)) if first else "",
+                _packs(runs) if first else "",
             )
-            time = () if seconds is None else (f"{seconds[width]:.0f} s" if first else "",)
+            time = () if seconds is None else (f"{seconds[spec.run_id]:.0f} s" if first else "",)
             rows.append((*row, *time))
-    titles = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds")
+    titles = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds", "packs")
     return Table(titles if seconds is None else (*titles, "a run"), tuple(rows))
+
+
+def _packs(runs: Sequence[RunSpec]) -> str:
+    """How many runs are trained side by side: one number, or several; a dash for the family's own module."""
+    sizes = dict.fromkeys(str(spec.engine.pack or "-") for spec in runs)
+    return ", ".join(sizes)
 
 
 def fit_table(fit: Fit, bounds: pd.DataFrame, level: float) -> Table:

@@ -23,13 +23,18 @@ class SweepFolder:
     def __init__(self, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> None:
         self.path, self.config, self.specs = path, config, specs
 
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether `path` is a sweep's folder."""
+        return (path / "config.toml").exists()
+
     @classmethod
     def create(cls, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> SweepFolder:
         """The folder of this configuration: made anew, or the one that is there if it is of the same.
 
         Another configuration or plan in the folder is refused, with the differences.
         """
-        if (path / "config.toml").exists():
+        if cls.exists(path):
             folder = cls.open(path)
             _refuse_changes(folder, config, specs)
             return folder
@@ -43,7 +48,7 @@ class SweepFolder:
     @classmethod
     def open(cls, path: Path) -> SweepFolder:
         """The sweep in `path`; FolderError where there is none or it was changed."""
-        if not (path / "config.toml").exists():
+        if not cls.exists(path):
             raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
         config = load_config(path / "config.toml")
         try:

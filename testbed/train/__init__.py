@@ -1,6 +1,6 @@
 """Training runs, one or several of a shape side by side; see `loop.train`."""
 
-from testbed.train.calibration import Pace, measure_pace
+from testbed.train.calibration import Pace, measure_paces
 from testbed.train.device import choose_device
 from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, train
 
@@ -14,6 +14,6 @@ __all__ = [
     "Paused",
     "Progress",
     "choose_device",
-    "measure_pace",
+    "measure_paces",
     "train",
 ]

@@ -1,54 +1,70 @@
-"""How long a pack will take on this machine, from a few measured steps of its shape."""
+"""How long runs will take on this machine, from a few measured steps."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from statistics import median
 
 import torch
 
 from testbed.data import TokenSource
 from testbed.records import RunSpec
 from testbed.train.device import make_repeatable
-from testbed.train.learner import make_learner
+from testbed.train.learner import Learner, make_learner
 from testbed.train.schedule import branch_eval_steps
 
-_STEPS = 20
-_UNCOUNTED = 3
+_UNCOUNTED = 2  # steps before the clock counts
+_ROUNDS = 5
+_ROUND_SECONDS = 0.06  # of steps in a round, and at least one
+_FACTOR = 1e-3  # share of the peak rates; whatever is learned here is thrown away
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of one optimiser step and of one evaluation, of the whole pack."""
+    """Seconds of one optimiser step and of one evaluation, of a whole pack."""
 
     step: float
     evaluation: float
 
     def seconds(self, spec: RunSpec) -> float:
-        """Seconds from a pack's start to its end: its steps and its evaluations."""
+        """Seconds from the pack's start to its end: its steps and its evaluations."""
         evaluations = len(spec.trunk_evals) + sum(len(branch_eval_steps(h, spec.branch_evals)) for h in spec.horizons)
         return spec.steps * self.step + evaluations * self.evaluation
 
 
-def measure_pace(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> Pace:
-    """The median of 20 steps, and one evaluation, of this pack on `device`, one thread on a CPU."""
+def measure_paces(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, device: torch.device) -> list[Pace]:
+    """The paces of packs on `device`, one thread on a CPU: medians of rounds in which each takes its turn.
+
+    An evaluation is reckoned, as a step's third (its forward pass) for as many windows as it has.
+    """
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
     try:
-        make_repeatable(specs[0].deterministic)
-        learner = make_learner(specs, source, device)
-        steps = sorted(_timed(partial(learner.optimise, i, 1e-3), device) for i in range(_UNCOUNTED + _STEPS))
-        return Pace(steps[len(steps) // 2], _timed(learner.validate, device))
+        make_repeatable(packs[0][0].deterministic)
+        learners = [make_learner(pack, source, device) for pack in packs]
+        for learner in learners:
+            _timed(learner, range(_UNCOUNTED), device)
+        counts = [max(1, round(_ROUND_SECONDS / _timed(learner, range(1), device))) for learner in learners]
+        rounds = [
+            [_timed(learner, range(count), device) for learner, count in zip(learners, counts, strict=True)]
+            for _ in range(_ROUNDS)
+        ]
     finally:
         torch.set_num_threads(threads)
+    return [
+        Pace(step, step / 3 * len(source.validation()) * pack[0].shape.seq_len / pack[0].batch_tokens)
+        for step, pack in zip(map(median, zip(*rounds, strict=True)), packs, strict=True)
+    ]
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
+def _timed(learner: Learner, steps: range, device: torch.device) -> float:
+    """Seconds a step."""
     started = time.perf_counter()
-    work()
+    for step in steps:
+        learner.optimise(step, _FACTOR)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return (time.perf_counter() - started) / len(steps)

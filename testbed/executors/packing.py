@@ -1,0 +1,142 @@
+"""Which runs are trained side by side, chosen by measuring, and how long the plan then takes.
+
+Side by side, small runs share the overhead of their steps, but a pack keeps one worker busy where its
+runs apart would keep several: what counts is when the last worker is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from testbed.config import Train
+from testbed.data import TokenSource
+from testbed.models import can_pack
+from testbed.records import RunSpec
+from testbed.sweep import Plan, packed, packs, same_kind
+from testbed.train import Pace, measure_paces
+
+_WORTH = 0.97  # another way is worth it where it takes less than this share of the time
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train the runs of a shape: the runs with their packs settled, and the pace of the largest pack."""
+
+    runs: tuple[RunSpec, ...]
+    pace: Pace
+
+    @property
+    def pack(self) -> int | None:
+        """Runs of the largest pack; None where each is trained by its family's own module."""
+        return self.runs[0].engine.pack
+
+    @property
+    def pack_seconds(self) -> list[float]:
+        """Seconds of each of its packs."""
+        full = self.pack or 1
+        return [self.pace.seconds(pack[0]) * len(pack) / full for pack in packs(self.runs)]
+
+    @property
+    def work(self) -> float:
+        """Seconds of one worker for all of them."""
+        return sum(self.pack_seconds)
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """A plan with its packs settled, each run's share of the seconds of its pack, and when grid and target are done."""
+
+    plan: Plan
+    run_seconds: dict[str, float]
+    grid_seconds: float
+    target_seconds: float
+    sentences: tuple[str, ...]
+
+
+def settle_packs(plan: Plan, train: Train) -> Plan | None:
+    """The plan with its packs where the configuration says which; None where they are to be measured."""
+    if train.pack == "auto" and all(can_pack(spec) for spec in plan.runs):
+        return None
+    largest = train.pack if isinstance(train.pack, int) else None
+    return plan.trained_by([spec.engine for role in (plan.grid, plan.target) for spec in packed(role, largest)])
+
+
+def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.device, workers: int) -> Timetable:
+    """Measure the ways to train the runs of each shape on `device`, and take those that end first on so many workers."""
+    taken: dict[str, list[Way]] = {}
+    sentences = []
+    for role, specs in (("grid", plan.grid), ("target", plan.target)):
+        options = [_ways(runs, train, source, device) for runs in same_kind(specs)]
+        taken[role] = _first_to_end(options, workers)
+        sentences += [_why(ways, way, workers) for ways, way in zip(options, taken[role], strict=True)]
+    engines = {}
+    seconds = {}
+    for way in (*taken["grid"], *taken["target"]):
+        for pack, total in zip(packs(way.runs), way.pack_seconds, strict=True):
+            for spec in pack:
+                engines[_alone(spec)] = spec.engine
+                seconds[spec.run_id] = total / len(pack)
+    made = plan.trained_by([engines[_alone(spec)] for spec in plan.runs])
+    ends = {role: makespan([s for way in ways for s in way.pack_seconds], workers) for role, ways in taken.items()}
+    return Timetable(made, seconds, ends["grid"], ends["target"], tuple(filter(None, sentences)))
+
+
+def makespan(durations: Sequence[float], workers: int) -> float:
+    """Seconds until the last worker is done when each takes the longest that is left."""
+    loads = [0.0] * workers
+    for duration in sorted(durations, reverse=True):
+        loads[loads.index(min(loads))] += duration
+    return max(loads)
+
+
+def _ways(runs: tuple[RunSpec, ...], train: Train, source: TokenSource, device: torch.device) -> list[Way]:
+    """The ways that the configuration allows, smaller packs first."""
+    sizes: list[int | None] = [None]
+    if isinstance(train.pack, int):
+        sizes = [train.pack]
+    elif train.pack == "auto" and can_pack(runs[0]):
+        sizes += sorted({-(-len(runs) // in_packs) for in_packs in range(1, len(runs) + 1)})
+    settled = [packed(runs, largest) for largest in sizes]
+    paces = measure_paces([packs(each)[0] for each in settled], source, device)
+    return [Way(each, pace) for each, pace in zip(settled, paces, strict=True)]
+
+
+def _first_to_end(options: Sequence[Sequence[Way]], workers: int) -> list[Way]:
+    """One way for each shape: that of least work, changed as long as the last worker is done sooner."""
+    chosen = [next(w for w in ways if _WORTH * w.work <= min(v.work for v in ways)) for ways in options]
+    best = _end(chosen, workers)
+    improved = True
+    while improved:
+        improved = False
+        for index, ways in enumerate(options):
+            for way in ways:
+                other = [*chosen[:index], way, *chosen[index + 1 :]]
+                if _end(other, workers) < _WORTH * best:
+                    chosen, best, improved = other, _end(other, workers), True
+    return chosen
+
+
+def _end(ways: Sequence[Way], workers: int) -> float:
+    return makespan([seconds for way in ways for seconds in way.pack_seconds], workers)
+
+
+def _why(ways: Sequence[Way], taken: Way, workers: int) -> str:
+    """Why these runs are trained in this way; empty where there was no choice."""
+    if len(ways) == 1:
+        return ""
+    width, alone = taken.runs[0].shape.width, ways[0].work
+    gains = f"{alone / taken.work:.2f} times as fast as by the family's own module"
+    if taken.pack is not None and taken.pack > 1:
+        return f"width {width}: {taken.pack} runs side by side, {gains}"
+    least = min(ways, key=lambda way: way.work)
+    if least.pack is not None and least.pack > 1 and _WORTH * taken.work > least.work:
+        return f"width {width}: each run by itself, {gains}; side by side they would end later on {workers} workers"
+    return f"width {width}: each run by itself, {gains}; packing does not pay ({taken.work / ways[-1].work:.2f} times)"
+
+
+def _alone(spec: RunSpec) -> str:
+    """What names a run whatever trains it."""
+    return spec.model_copy(update={"engine": type(spec.engine)()}).run_id + spec.role
