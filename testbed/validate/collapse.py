@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 _START = 0.1  # share of the trunk's tokens before which a curve is not looked at: warm-up and what follows it
 _PLACES = 6  # at which curves are compared, evenly in the logarithm, when runs logged at different tokens
+_LEAST_NOISE = 1e-6  # of the fall: what rounding leaves
 _CHANCE = 0.01  # of naming a rung in a sweep in which nothing is wrong
 
 
@@ -69,7 +70,8 @@ def collapse(points: pd.DataFrame) -> Collapse | None:
     if len(means) < 3 or freedom == 0:
         return None
     inner = slice(1, -1)  # every curve is 1 at the first place and 0 at the last
-    noise = np.sqrt(((table - groups.transform("mean")) ** 2).sum().to_numpy()[inner] / freedom)
+    squares = ((table - groups.transform("mean")) ** 2).sum().to_numpy()[inner]
+    noise = np.maximum(np.sqrt(squares / freedom), _LEAST_NOISE)
     curves = means.to_numpy()[:, inner]
     return Collapse(
         rungs=len(means),

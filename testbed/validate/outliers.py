@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 
 _CHANCE = 0.01  # of naming something in a grid in which nothing is wrong
 _LEAST_SEEDS = 2
+_LEAST_NOISE = 1e-6  # relative: what rounding leaves
 _LEAST_FREEDOM = 2  # cells beyond the law's parameters, one left out
 _EFFICIENCY = 0.37  # of the middle one of many variances, against their mean
 
@@ -92,7 +93,7 @@ def _noise(cells: SeriesGroupBy[Any, Any]) -> tuple[float, float]:
     freedom = cells.size().to_numpy() - 1
     known = freedom > 0
     middle = cells.var().to_numpy()[known] * freedom[known] / chi2.ppf(0.5, freedom[known])
-    return math.sqrt(float(np.median(middle))), max(_EFFICIENCY * float(freedom.sum()), 1.0)
+    return max(math.sqrt(float(np.median(middle))), _LEAST_NOISE), max(_EFFICIENCY * float(freedom.sum()), 1.0)
 
 
 def _runs(rows: pd.DataFrame, noise: float, freedom: float) -> list[Outlier]:
@@ -129,7 +130,7 @@ def _cells(rows: pd.DataFrame, fit: Fit, settings: Settings) -> tuple[float | No
         others = means.drop(index=k)
         without = fit_law(fit.law, others[["n", "tokens", "loss"]], delta=settings.delta, n_boot=0, start=fit.theta)
         apart = float(_residuals(without, means.iloc[[k]])[0])
-        rest = math.sqrt(float((_residuals(without, others) ** 2).sum()) / freedom)
+        rest = max(math.sqrt(float((_residuals(without, others) ** 2).sum()) / freedom), _LEAST_NOISE)
         z = math.copysign(math.sqrt(max(apart * whole[k], 0.0)), apart) / rest
         if abs(z) > critical:
             found.append(_outlier("cell", means.iloc[k], apart, z))
