@@ -22,6 +22,7 @@ from testbed.config import Config, load_config
 from testbed.data import TokenSource, open_source
 from testbed.executors import Outcome as Ended
 from testbed.executors import default_workers
+from testbed.executors.packing import makespan
 from testbed.records import DataFacts, Eval, Horizon, RunSpec
 from testbed.study import Study
 from testbed.train.evaluation import validation_loss
@@ -48,9 +49,11 @@ def note(full: bool) -> str:
 def rows(track: Track, path: Path, full: bool) -> Iterator[Row]:
     """Time by the clock and, on a CPU, CPU time."""
     config = load_config(path)
-    workers = config.execution.workers or default_workers(torch.device(track.device))
+    execution = config.execution.model_copy(update={"device": track.device})
+    config = config.model_copy(update={"execution": execution, "target": None})
     open_source(config.data)  # before the clock runs, since it is prepared once on a machine
-    mine, grid, losses = _ours(config, track.device)
+    mine, grid, losses = _ours(config)
+    workers = config.execution.workers or default_workers(torch.device(track.device), grid)
     points = [(spec, horizon) for spec in grid for horizon in spec.horizons]
     facts: dict[str, Any] = {"points": len(points), "workers": workers, "losses": {"ours": losses}}
     if full:
@@ -59,7 +62,11 @@ def rows(track: Track, path: Path, full: bool) -> Iterator[Row]:
         outcomes = track.race(_entries(grid, track.device))
         theirs = _added_up(points, outcomes, workers)
         facts["contenders"] = kept(outcomes)
-    facts |= {"ours": asdict(mine), "Trainer": asdict(theirs)}
+    facts |= {
+        "ours": asdict(mine),
+        "Trainer": asdict(theirs),
+        "packs": {spec.run_id: spec.engine.pack for spec in grid},
+    }
     for clock in ("wall", "cpu") if track.device == "cpu" else ("wall",):
         a, b = getattr(mine, clock), getattr(theirs, clock)
         cells = {
@@ -72,11 +79,11 @@ def rows(track: Track, path: Path, full: bool) -> Iterator[Row]:
         yield Row("sweep", cells | judged(b / a, LEAST), facts | {"clock": clock, "ratio": b / a})
 
 
-def _ours(config: Config, device: str) -> tuple[Spent, tuple[RunSpec, ...], dict[str, float]]:
+def _ours(config: Config) -> tuple[Spent, tuple[RunSpec, ...], dict[str, float]]:
     """The whole grid as a user's `testbed train` trains it; its runs and its annealed losses."""
     with tempfile.TemporaryDirectory() as folder:
         wall, cpu = time.perf_counter(), _cpu()
-        study = Study.create(config, Path(folder) / "study").executed_with(device, None)
+        study = Study.create(config, Path(folder) / "study")
         study.train("grid", Silence())
         return Spent(time.perf_counter() - wall, _cpu() - cpu), study.grid, _annealed(study)
 
@@ -200,14 +207,6 @@ def _added_up(points: list[tuple[RunSpec, Horizon]], outcomes: dict[str, Outcome
         wall.append(train.ready.wall + (horizon.steps - 1) * train.step("wall") + evaluate.step("wall"))
         cpu += train.ready.cpu + (horizon.steps - 1) * train.step("cpu") + evaluate.step("cpu")
     return Spent(makespan(wall, workers), cpu)
-
-
-def makespan(durations: list[float], workers: int) -> float:
-    """Seconds until the last of `workers` is done, when each takes the longest that is left."""
-    loads = [0.0] * workers
-    for duration in sorted(durations, reverse=True):
-        loads[loads.index(min(loads))] += duration
-    return max(loads)
 
 
 def _annealed(study: Study) -> dict[str, float]:

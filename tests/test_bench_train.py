@@ -13,7 +13,7 @@ from scripts.bench_train_contenders import PlainGPT, ReadyTokens, Size, Windows,
 from scripts.bench_train_crew import Entry, Track
 from scripts.bench_train_packing import made_anew
 from scripts.bench_train_step import SIZES, Asked
-from scripts.bench_train_sweep import annealed_by_trainer, makespan
+from scripts.bench_train_sweep import annealed_by_trainer
 from scripts.bench_train_table import NOT_YET, datasheet_peak, judged
 from testbed.models import find_family
 from testbed.records import Engine
@@ -59,11 +59,6 @@ def test_trainer_counts_every_token_once():
 def test_what_a_second_pack_makes_anew_is_counted():
     counted = made_anew(TINY, Engine(pack=2), "cpu")
     assert counted == [(0, 0), (0, 0)]  # neither graphs nor compilers on a CPU
-
-
-def test_a_sweep_ends_with_its_last_worker():
-    assert makespan([3.0, 2.0, 2.0, 1.0], 2) == 4.0
-    assert makespan([5.0, 1.0], 3) == 5.0
 
 
 def test_bars_by_arithmetic():
