@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,9 @@ from testbed.records import RunSpec
 from testbed.train.cuda import WholeStep, compiled, label
 from testbed.train.evaluation import quick_rows, validation_sum
 from testbed.train.feed import make_feed
-from testbed.train.optimizer import clip_gradients, make_optimizer, moments, restore_moments, set_rates, start_anew
+from testbed.train.memory import share_rows
+from testbed.train.optimizer import clip_gradients, make_optimizer, moments, set_rates, start_anew
+from testbed.train.ranks import Ranks, fill, whole
 from testbed.train.recompute import recompute_blocks
 from testbed.train.scoring import Scored, scored_tokens
 
@@ -25,21 +29,23 @@ class ModuleLearner:
         self.network = family.build(spec.shape, spec.init_seed).to(device)
         if spec.engine.recompute:
             recompute_blocks(self.network)
-        self._scored = Scored(self.network, spec.data)
+        self._ranks = Ranks(spec, device)
+        self._scored = self._ranks.spread(Scored(self.network, spec.data))
         self._learn = compiled(self._scored, spec.deterministic) if spec.engine.compile else self._scored
         self.optimizer = make_optimizer(self.network, family.hidden_matrices(self.network), spec)
         self._feed = make_feed((spec,), source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
-        self._whole_step = WholeStep(self._step, self.state, device, label(spec), self.optimizer.zero_grad)
+        self._whole_step: Callable[[], None] = self._step
+        if spec.engine.processes == 1:  # exchanges between processes are not captured
+            self._whole_step = WholeStep(self._step, self._changing, device, label(spec), self.optimizer.zero_grad)
 
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
         """Another run of the same shape from its start."""
         (self._spec,) = (spec,) = specs
         fresh = find_family(spec.shape.family).build(spec.shape, spec.init_seed)
-        with torch.no_grad():
-            for parameter, drawn in zip(self.network.parameters(), fresh.parameters(), strict=True):
-                parameter.copy_(drawn)
+        for parameter, drawn in zip(self.network.parameters(), fresh.parameters(), strict=True):
+            fill(parameter, drawn)
         start_anew(self.optimizer, (spec.lr_hidden, spec.lr))
         self._feed.restart(specs)
         self._loss_sum.zero_()
@@ -47,7 +53,7 @@ class ModuleLearner:
     @property
     def _rows(self) -> int:
         """Windows of one forward and backward pass."""
-        return self._spec.engine.micro_rows or self._spec.batch_tokens // self._spec.shape.seq_len
+        return self._spec.engine.micro_rows or share_rows(self._spec)
 
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step; each token of the batch weighs the same, whatever pass it is in."""
@@ -59,10 +65,12 @@ class ModuleLearner:
         """The device's part of a step: the same work at every step."""
         spec, windows = self._spec, self._feed.windows()[0]
         total = scored_tokens(len(windows), spec.data)
-        for part in torch.split(windows, self._rows):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-                loss = self._learn(part) / total
-            loss.backward()
+        parts = torch.split(self._ranks.share(windows), self._rows)
+        for index, part in enumerate(parts):
+            with self._ranks.passing(self._scored, last=index + 1 == len(parts)):
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+                    loss = self._learn(part) / total
+                (loss * self._ranks.count).backward()  # the processes' gradients are averaged
             self._loss_sum += loss.detach()
         clip_gradients(self.network.parameters(), spec.clip)
         self.optimizer.step()
@@ -70,7 +78,7 @@ class ModuleLearner:
 
     def loss_sums(self) -> list[float]:
         """The sum since `clear_losses`."""
-        return [float(self._loss_sum)]
+        return [float(self._ranks.all(self._loss_sum).sum())]
 
     def clear_losses(self) -> None:
         """Start the sum anew."""
@@ -80,22 +88,26 @@ class ModuleLearner:
         """The loss on the frozen windows; what a training pass holds, an evaluation holds easily."""
         spec = self._spec
         rows = max(quick_rows(spec.data), self._rows)
-        total = validation_sum(self._scored, self._validation, rows, spec.precision == "bf16")
-        return [float(total) / scored_tokens(len(self._validation), spec.data)]
+        own = validation_sum(self._scored, self._ranks.share(self._validation), rows, spec.precision == "bf16")
+        self._ranks.forget(self._scored)
+        return [float(self._ranks.all(own[None]).sum()) / scored_tokens(len(self._validation), spec.data)]
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, moments and the sum of losses."""
-        tensors = {f"weight/{name}": p.detach() for name, p in self.network.named_parameters()}
-        return tensors | moments(self.network, self.optimizer) | {"loss_sum": self._loss_sum}
+        """Weights, moments and each process's sum of losses."""
+        tensors = {name: whole(tensor) for name, tensor in self._changing().items()}
+        return tensors | {"loss_sum": self._ranks.all(self._loss_sum)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state."""
-        with torch.no_grad():
-            for name, parameter in self.network.named_parameters():
-                parameter.copy_(tensors[f"weight/{name}"])
-        restore_moments(self.network, self.optimizer, tensors)
-        self._loss_sum.copy_(tensors["loss_sum"])
+        mine = tensors | {"loss_sum": self._ranks.own(tensors["loss_sum"])}
+        for name, tensor in self._changing().items():
+            fill(tensor, mine[name])
 
     def weights(self, run: int) -> dict[str, Tensor]:
         """The network's parameters."""
-        return {name: p.detach() for name, p in self.network.named_parameters()}
+        return {name: whole(p.detach()) for name, p in self.network.named_parameters()}
+
+    def _changing(self) -> dict[str, Tensor]:
+        """What a step changes, as it lies in this process."""
+        weights = {f"weight/{name}": p.detach() for name, p in self.network.named_parameters()}
+        return weights | moments(self.network, self.optimizer) | {"loss_sum": self._loss_sum}

@@ -1,0 +1,140 @@
+"""One run trained by two processes (gloo on the CPU): copies (DDP) and shards (FSDP)."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from testbed.models import find_family
+from testbed.records import Engine, Eval, RunSpec, as_json
+from testbed.train import Logged, train
+from testbed.train.checkpoint import load_checkpoint
+
+CPU = torch.device("cpu")
+
+RANK = """
+import json, sys
+from pathlib import Path
+import torch
+from testbed.config import load_config
+from testbed.data import open_source
+from testbed.records import RunSpec, as_json
+from testbed.train import Interruptions, Logged, Paused, train
+from testbed.train.ranks import join
+
+torch.set_num_threads(1)
+rank, meeting, config, spec, folder, recorded, stop_after = sys.argv[1:]
+config = load_config(Path(config))
+spec = RunSpec.model_validate_json(spec)
+recorded = frozenset(tuple(key) for key in json.loads(recorded))
+calls = 0
+def stop():
+    global calls
+    calls += 1
+    return rank == "0" and calls > int(stop_after)  # only the first process is ever told to stop
+join(int(rank), spec.engine.processes, Path(meeting), torch.device("cpu"))
+try:
+    for event in train((spec,), open_source(config.data), (Path(folder),), torch.device("cpu"), (recorded,), Interruptions(stop)):
+        if isinstance(event, Logged):
+            print(json.dumps(as_json(event.evaluation)), flush=True)
+    print("end", flush=True)
+except Paused:
+    print("paused", flush=True)
+"""
+
+
+def together(spec, tiny_toml, folder, recorded=(), stop_after=10**9):
+    """What each of the run's processes logged, and how it ended."""
+    folder.mkdir(exist_ok=True)
+    meeting = folder / f"meeting-{time.monotonic_ns()}"
+    arguments = [meeting, tiny_toml, spec.model_dump_json(), folder, json.dumps(list(recorded)), stop_after]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", RANK, str(rank), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(spec.engine.processes)
+    ]
+    lines = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return [([Eval.model_validate_json(line) for line in found[:-1]], found[-1]) for found in lines]
+
+
+def figures(evals):
+    """Everything of the evaluations but their times."""
+    return [e.model_dump(exclude={"seconds"}) for e in evals]
+
+
+def short(spec, family="gpt", **engine) -> RunSpec:
+    shape = spec.shape.model_copy(update={"family": family, "width": 16, "heads": 2})
+    data = spec.data.model_copy(update={"first_scored": 2})
+    counts = find_family(family).counts(shape)
+    update = {"shape": shape, "counts": counts, "data": data, "horizons": spec.horizons[:2], "trunk_evals": (32, 64)}
+    return spec.model_copy(update=update | {"engine": Engine(**engine)})
+
+
+def alone(spec, source, folder):
+    return [e.evaluation for e in train((spec,), source, (folder,), CPU) if isinstance(e, Logged)]
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["copies", "shards"])
+@pytest.mark.parametrize(
+    ("family", "engine"), [("gpt", {"micro_rows": 3, "recompute": True}), ("hf:llama", {})], ids=["gpt", "llama"]
+)
+@pytest.mark.slow
+def test_two_processes_train_the_run_of_one(tiny_spec, tiny_source, tiny_toml, tmp_path, sharded, family, engine):
+    one = alone(short(tiny_spec, family), tiny_source, tmp_path / "one")
+    (first, end), (second, _) = together(
+        short(tiny_spec, family, processes=2, sharded=sharded, **engine), tiny_toml, tmp_path / "two"
+    )
+    assert end == "end"
+    assert figures(first) == figures(second)
+    assert [(e.step, e.tokens, e.flops, e.phase) for e in first] == [(e.step, e.tokens, e.flops, e.phase) for e in one]
+    for mine, theirs in zip(first, one, strict=True):
+        assert mine.loss == pytest.approx(theirs.loss, rel=2e-5)
+        assert mine.train_loss == pytest.approx(theirs.train_loss, rel=2e-5)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["copies", "shards"])
+@pytest.mark.slow
+def test_stopped_and_resumed_it_goes_on_bit_for_bit(tiny_spec, tiny_toml, tmp_path, sharded):
+    spec = short(tiny_spec, processes=2, sharded=sharded, micro_rows=2)
+    undisturbed, end = together(spec, tiny_toml, tmp_path / "a")[0]
+    assert end == "end"
+    events, ends = [], []
+    for stop_after in (33, 10**9):  # inside a branch
+        found = together(spec, tiny_toml, tmp_path / "b", [e.key for e in events], stop_after)
+        assert len({end for _, end in found}) == 1
+        events += found[0][0]
+        ends.append(found[0][1])
+    assert ends == ["paused", "end"]
+    assert figures(events) == figures(undisturbed)
+    first, second = (load_weights(tmp_path / name) for name in "ab")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def load_weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "weights.safetensors")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_shards_is_whole(tiny_spec, tiny_source, tiny_toml, tmp_path):
+    from testbed.train.module import ModuleLearner
+
+    spec = short(tiny_spec, processes=2, sharded=True)
+    together(spec, tiny_toml, tmp_path / "a", stop_after=5)
+    found = load_checkpoint(tmp_path / "a" / "trunk.safetensors")
+    plain = ModuleLearner(short(tiny_spec), tiny_source, CPU)
+    for step in range(6):
+        plain.optimise(step, min(1.0, (step + 1) / spec.warmup_steps))
+    for name, tensor in plain.state().items():
+        if name != "loss_sum":
+            torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+    assert float(found["loss_sum"].sum()) == pytest.approx(plain.loss_sums()[0], rel=1e-6)
+    assert as_json(spec)["engine"]["sharded"]
