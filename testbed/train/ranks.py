@@ -1,6 +1,7 @@
 """The processes that train one run together: what they agree on, and how batch and network are shared among them.
 
-Without a process group (`join`) a process is alone, and nothing here costs anything.
+Without a process group (`join`) a process is alone, and nothing here costs anything: not even the
+imports, which take longer than a small run's first steps.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from testbed.records import RunSpec
 from testbed.train.recompute import blocks_of
@@ -81,6 +79,9 @@ class Ranks:
             module(torch.zeros((1, self._positions), dtype=torch.long, device=self._device)).backward()
             module.zero_grad()
             return module
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
         mesh = init_device_mesh(self._device.type, (self.count,))
         for block in blocks_of(scored):
             fully_shard(block, mesh=mesh)
@@ -104,8 +105,8 @@ class Ranks:
 
     def forget(self, module: nn.Module) -> None:
         """After an evaluation: give up the outermost weights that it gathered, and kept for a way back that never comes."""
-        if isinstance(module, FSDPModule):
-            module.reshard()
+        if self._sharded:
+            module.reshard()  # type: ignore[operator]
 
     def all(self, tensor: Tensor) -> Tensor:
         """What every process has [n, ...], one after the other [count * n, ...]."""
@@ -122,16 +123,22 @@ class Ranks:
 
 def whole(tensor: Tensor) -> Tensor:
     """A tensor's whole content; of shards a copy in the first process's host memory, and nothing in the others'."""
-    if not isinstance(tensor, DTensor):
+    if not _is_sharded(tensor):
         return tensor
-    content = tensor.full_tensor()
+    content: Tensor = tensor.full_tensor()  # type: ignore[attr-defined]
     return content.cpu() if leads() else content.new_empty(0)
 
 
 @torch.no_grad()
 def fill(tensor: Tensor, content: Tensor) -> None:
     """The reverse of `whole`, in place: every process takes its part."""
-    if isinstance(tensor, DTensor):
-        moved = content.to(tensor.device)
-        content = distribute_tensor(moved, tensor.device_mesh, tensor.placements, src_data_rank=None)
+    if _is_sharded(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
+        mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]
+        content = distribute_tensor(content.to(tensor.device), mesh, placements, src_data_rank=None)
     tensor.copy_(content)
+
+
+def _is_sharded(tensor: Tensor) -> bool:
+    return hasattr(tensor, "full_tensor")
