@@ -7,9 +7,9 @@ The processes are forked from one that has the libraries loaded, so none pays fo
 
 from __future__ import annotations
 
+import ctypes
 import math
 import multiprocessing
-import os
 import resource
 import statistics
 import sys
@@ -21,8 +21,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 LOADED = ["numpy", "pandas", "pydantic", "torch", "transformers.trainer", "transformers.models.gpt2.modeling_gpt2"]
-# what the product's executor gives its workers, here for all: large blocks are kept, not faulted in at every step
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+MALLOPT = {"M_MMAP_THRESHOLD": -3, "M_TRIM_THRESHOLD": -1}  # of glibc's malloc.h
 WARM_UP = 4  # steps before the pace is taken
 
 
@@ -34,12 +33,14 @@ class Enough(Exception):
 class Entry:
     """A contender: `work(tick, *arguments)` makes itself ready and then calls `tick()` after each step, for ever.
 
-    `tokens` is what one step trains on.
+    `tokens` is what one step trains on. `keeps_memory` is what the product's executor asks of glibc for its
+    workers: freed blocks are kept, not given back and faulted in again at every step.
     """
 
     work: Callable[..., None]
     arguments: tuple[Any, ...]
     tokens: int
+    keeps_memory: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,6 @@ def context() -> Any:
     """How processes are started: forked from one with the libraries loaded, where the system can."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    os.environ.update(MEMORY)
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(LOADED)
     return made
@@ -197,6 +197,8 @@ def _contend(pipe: Connection, entry: Entry, device: str) -> None:
 
     if device == "cpu":
         torch.set_num_threads(1)
+    if entry.keeps_memory:
+        keep_memory()
     before = _peak_rss()
     tick = Tick(pipe, device)
     try:
@@ -209,6 +211,13 @@ def _contend(pipe: Connection, entry: Entry, device: str) -> None:
     except BaseException as error:  # a contender that fails is a row with a reason, not the end of the bench
         traceback.print_exc()
         pipe.send(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
+
+
+def keep_memory() -> None:
+    """From here on glibc keeps what is freed; elsewhere nothing changes."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for option in MALLOPT.values() if mallopt else ():
+        mallopt(option, 2**31 - 1)
 
 
 def _peak_rss() -> int:

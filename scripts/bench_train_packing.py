@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
-from scripts.bench_train_contenders import ReadyTokens, Size, ours, settings, specs, trainer
 from scripts.bench_train_crew import Entry, Track, context
+from scripts.bench_train_ours import ours, settings, specs
+from scripts.bench_train_sizes import ReadyTokens, Size
 from scripts.bench_train_step import SIZES
 from scripts.bench_train_table import NOT_YET, Row, judged, kept, paces
+from scripts.bench_train_trainer import trainer_entry
 from testbed.config import load_config
 from testbed.records import Engine
 
@@ -78,7 +80,7 @@ def _grid(track: Track, size: Size, least: float) -> Row:
     what = f"{size.name}: a packed grid's tokens/s, times Trainer's"
     if track.device != "cuda":
         return Row("gpu", {"figure": what, "measured": NOT_YET, **judged(None, least, measured=False)})
-    entries = {"Trainer": Entry(trainer, (size, "cuda"), size.batch_tokens)}
+    entries = {"Trainer": trainer_entry(size, "cuda", best=True)}
     for k in GPU_PACKS:
         entries[f"K = {k}"] = Entry(ours, (size, "cuda", Engine(pack=k), False), k * size.batch_tokens)
     outcomes = track.race(entries)

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.bench_train_contenders import Size, matmul, ours, plain_loop, trainer
 from scripts.bench_train_crew import Entry, Outcome, Track
+from scripts.bench_train_loop import plain_loop
+from scripts.bench_train_ours import matmul, ours
+from scripts.bench_train_sizes import Size
 from scripts.bench_train_table import NOT_YET, Row, datasheet_peak, device_name, judged, kept, paces
+from scripts.bench_train_trainer import trainer_entry
 from testbed.records import Engine
 
 
@@ -56,16 +59,17 @@ def note(track: Track) -> str:
     """What the section's figures are."""
     cuda = track.device == "cuda"
     engines = "the family's module, eager or compiled," if cuda else "the family's module"
+    best = "bf16, TF32 and torch.compile" if cuda else "the memory settings of our workers"
+    memory = "the most that torch allocated" if cuda else "what the process took beyond its loaded libraries"
     return (
         f"Tokens/s of one run, {'bf16' if cuda else 'one thread'}. All train the same widths, layers, heads, vocabulary, "
-        "windows and batches by AdamW with clipping. `ours` is the family `gpt` through the product's learner, by the quicker "
-        f"of {engines} and the packed engine with one run, as a plan chooses; `Trainer` is transformers' GPT-2 with "
-        "logging, saving and collating off, SDPA, fused AdamW and fused GELU"
-        f"{', bf16, TF32 and torch.compile' if cuda else ''}; `plain loop` is a GPT-2 by hand without biases. FLOPs are exact "
-        "counts (attention over the whole window, head included), the peak is that of a large matrix product in the same "
-        f"run{', MFU is of the datasheet' if cuda else ''}. Memory is "
-        f"{'the most that torch allocated' if cuda else 'what the process took beyond its loaded libraries'}; figures with "
-        f"slashes are ours / Trainer / plain loop{' / compiled loop' if cuda else ''}."
+        "windows and batches by fused AdamW with clipping; nobody logs, saves or drops out. `ours` is the family `gpt` through "
+        f"the product's learner, by the quicker of {engines} and the packed engine with one run, as a plan chooses. `Trainer` "
+        f"is that of transformers at its best: GPT-2 with SDPA and fused GELU, batches that need no collating, {best}; `as it "
+        "comes` it has the defaults of these. `plain loop` is a GPT-2 without biases trained by hand. FLOPs are exact counts "
+        "(attention over the whole window, head included); the peak is that of a large matrix product in the same run"
+        f"{', MFU is of the datasheet' if cuda else ''}. Memory is {memory}. Figures with slashes are of ours / Trainer / "
+        f"Trainer as it comes / plain loop{' / compiled loop' if cuda else ''}."
     )
 
 
@@ -94,7 +98,8 @@ def _entries(size: Size, device: str) -> dict[str, Entry]:
         too_large = engine.pack is not None and size.counts().n_params_total > PACKABLE
         if not too_large and (device == "cuda" or not engine.compile):  # on a CPU compiling never paid for its time
             made[name] = Entry(ours, (size, device, engine, device == "cpu"), size.batch_tokens)
-    made["Trainer"] = Entry(trainer, (size, device), size.batch_tokens)
+    made["Trainer"] = trainer_entry(size, device, best=True)
+    made["Trainer as it comes"] = trainer_entry(size, device, best=False)
     made["plain loop"] = Entry(plain_loop, (size, device, False), size.batch_tokens)
     if device == "cuda":
         made["compiled loop"] = Entry(plain_loop, (size, device, True), size.batch_tokens)
@@ -109,7 +114,7 @@ def _row(track: Track, size: Size, asked: Asked, peak: float) -> Row:
     shown = {"ours": best, **{name: name for name in outcomes if name not in OURS}}
     sheet = datasheet_peak(device_name("cuda")) if track.device == "cuda" else None
     speeds = {label: pace.get(name) for label, name in shown.items()}
-    mine, theirs = speeds["ours"], speeds["Trainer"]
+    mine, theirs, usual = (speeds[label] for label in ("ours", "Trainer", "Trainer as it comes"))
     figures = {
         "flops_per_token": counts.flops_per_token,
         "n_params_total": counts.n_params_total,
@@ -128,6 +133,7 @@ def _row(track: Track, size: Size, asked: Asked, peak: float) -> Row:
     shares = [f"{100 * v * counts.flops_per_token / peak:.0f}" if v else "-" for v in speeds.values()]
     cells |= {
         "ours / Trainer": f"{figures['ratio']:.2f}" if figures["ratio"] else "-",
+        "ours / as it comes": f"{mine / usual:.2f}" if mine and usual else "-",
         "ours, GFLOP/s": f"{mine * counts.flops_per_token / 1e9:,.1f}" if mine else "-",
         "of matmul peak, %": " / ".join(shares),
         "memory, MB": " / ".join(_megabytes(outcomes[name]) for name in shown.values()),

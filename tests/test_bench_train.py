@@ -9,12 +9,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts import bench_train
-from scripts.bench_train_contenders import PlainGPT, ReadyTokens, Size, Windows, gpt2, make_trainer, matmul, specs
 from scripts.bench_train_crew import Entry, Track
+from scripts.bench_train_loop import PlainGPT
+from scripts.bench_train_ours import matmul, specs
 from scripts.bench_train_packing import made_anew
+from scripts.bench_train_sizes import ReadyTokens, Size
 from scripts.bench_train_step import SIZES, Asked
 from scripts.bench_train_sweep import annealed_by_trainer
 from scripts.bench_train_table import NOT_YET, datasheet_peak, judged
+from scripts.bench_train_trainer import AS_IT_COMES, Batches, Items, gpt2, make_trainer
 from testbed.models import find_family
 from testbed.records import Engine
 
@@ -47,13 +50,24 @@ def test_trainer_trains_a_point_of_the_sweep(tiny_spec, tiny_source):
     assert math.log(tiny_spec.shape.vocab_size) > losses[0] > losses[-1] > tiny_source.facts.entropy
 
 
-def test_trainer_counts_every_token_once():
-    source, seen = ReadyTokens(TINY), []
-    batches = Windows(source.tensor(), 40 * TINY.rows)
-    made = make_trainer(gpt2(TINY), batches, TINY, "cpu", 12, lambda: seen.append(1))
-    assert made.train().global_step == len(seen) == 12
-    batch = batches[0]
-    assert (batch["input_ids"][0, 1:] == batch["shift_labels"][0, :-1]).all()
+@pytest.mark.parametrize("best", [True, False])
+def test_trainer_takes_a_whole_batch_at_every_step(best):
+    seen = []
+    network = gpt2(TINY, best=best)
+    network.transformer.wte.register_forward_hook(lambda _, ids, __: seen.append(tuple(ids[0].shape)))
+    windows = ReadyTokens(TINY).tensor()
+    data = (Batches if best else Items)(windows, 40 * TINY.rows)
+    steps = []
+    made = make_trainer(network, data, TINY, "cpu", 12, lambda: steps.append(1), **({} if best else AS_IT_COMES))
+    assert made.train().global_step == len(steps) == 12
+    assert seen == [(TINY.rows, TINY.seq_len)] * 12
+
+
+def test_both_kinds_of_batches_hold_the_same_tokens():
+    windows = ReadyTokens(TINY).tensor()
+    batch, item = Batches(windows, 64).__getitems__([3, 5]), Items(windows, 64)[5]
+    assert (batch["input_ids"][1] == item["input_ids"]).all()
+    assert (batch["shift_labels"][1, :-1] == item["labels"][1:]).all()
 
 
 def test_what_a_second_pack_makes_anew_is_counted():
