@@ -25,6 +25,8 @@ from testbed.sweep import Pack, cost
 from testbed.train import choose_device
 
 _ATTEMPTS = 3  # times a run is given to a worker that then dies
+_FILLING = 1e12  # training FLOPs of a step that keep a GPU busy by themselves: some 3 ms
+_SHARING = 4  # workers a GPU otherwise
 _PATIENCE = 60.0  # seconds that a worker may take to write its checkpoint
 
 
@@ -72,7 +74,7 @@ class LocalExecutor:
         waiting = sorted(packs, key=cost)  # the longest is taken first, from the end
         attempts = dict.fromkeys((pack[0].run_id for pack in packs), 0)
         outcomes: list[Outcome] = []
-        slots = self._slots()
+        slots = self._slots([spec for pack in packs for spec in pack])
         crew = [self._start(sweep, slot) for slot in slots[: len(waiting)]]
         try:
             for worker in crew:
@@ -138,15 +140,17 @@ class LocalExecutor:
         for spec in pack:
             watcher.started(spec)
 
-    def _slots(self) -> list[dict[str, str]]:
-        """The environment of each worker: one thread on a core, or one GPU."""
+    def _slots(self, specs: Sequence[RunSpec]) -> list[dict[str, str]]:
+        """The environment of each worker: one thread on a core, or one GPU, in turn where there are fewer of them."""
         device = choose_device(self.device)
-        count = self.workers or default_workers(device)
+        count = self.workers or default_workers(device, specs)
         if device.type == "cpu":
             return [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")] * count
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(count)]
+        # cuBLAS reads its workspace's size when it starts; with this one its results repeat
+        repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], **repeatable} for i in range(count)]
 
     def _start(self, sweep: SweepFolder, slot: dict[str, str]) -> _Worker:
         logs = sweep.path / "logs"
@@ -209,8 +213,17 @@ def _named(pack: Pack, run_id: str) -> RunSpec:
     return next(spec for spec in pack if spec.run_id == run_id)
 
 
-def default_workers(device: torch.device) -> int:
-    """One worker a GPU, or one a core that this process may use."""
+def default_workers(device: torch.device, specs: Sequence[RunSpec] = ()) -> int:
+    """One worker a core that this process may use, or a GPU; several a GPU for small runs, where they can share it.
+
+    Without NVIDIA's multi-process service the processes of a GPU take turns, and several are no faster than one.
+    """
     if device.type == "cuda":
-        return torch.cuda.device_count()
+        small = bool(specs) and max(s.batch_tokens * s.counts.flops_per_token for s in specs) < _FILLING
+        return torch.cuda.device_count() * (_SHARING if small and _shares_gpus() else 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shares_gpus() -> bool:
+    """Whether the multi-process service is on (its daemon's pipe is there)."""
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control").exists()  # noqa: S108
