@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.config import Config
-from testbed.executors import Timetable, default_workers, settle_packs
-from testbed.study import settle, timetable
+from testbed.executors import Engines, Timetable, default_workers, settle_packs
+from testbed.study import engines, settle, timetable
 from testbed.sweep import Plan
 from testbed.train import choose_device
+from testbed.train import estimate as estimate_memory
 from testbed.units import show_count, show_seconds
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan and, where it was measured, how long it takes."""
+    """A plan, the memory of its runs and, where it was measured, how long it takes."""
 
     plan: Plan
     device: str
     workers: int
+    engines: Engines
     timetable: Timetable | None
+
+    @property
+    def run_memory(self) -> dict[str, int]:
+        """Bytes that each run takes (all runs of its pack, where it is trained in one; of one process of several), by id."""
+        return {spec.run_id: estimate_memory(spec).bytes for spec in self.plan.runs}
 
     def sentences(self) -> list[str]:
         """Total cost in words."""
@@ -28,15 +35,16 @@ class Estimate:
         tokens = sum(spec.tokens for spec in self.plan.runs)
         total = f"{show_count(flops)} training FLOPs, {show_count(tokens)} tokens in all"
         if self.timetable is None:
-            return [f"{total}; no times and no packs (--no-calibrate)"]
+            return [f"{total}; no times and no packs (--no-calibrate)", *self.engines.sentences()]
         times = (
             f"grid {show_seconds(self.timetable.grid_seconds)}, target {show_seconds(self.timetable.target_seconds)}"
         )
         workers = f"{self.workers} worker{'s' * (self.workers > 1)} ({self.device})"
-        return [f"{total}; on {workers} about: {times}", *self.timetable.sentences]
+        return [f"{total}; on {workers} about: {times}", *self.engines.sentences(), *self.timetable.sentences]
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
+        memory = self.run_memory
         runs = [
             {
                 "run": spec.run_id,
@@ -64,6 +72,11 @@ class Estimate:
                 "tokens": spec.tokens,
                 "flops": spec.flops,
                 "pack": spec.engine.pack,
+                "micro_rows": spec.engine.micro_rows,
+                "recompute": spec.engine.recompute,
+                "processes": spec.engine.processes,
+                "sharded": spec.engine.sharded,
+                "memory_bytes": memory[spec.run_id],
                 "seconds": None if self.timetable is None else self.timetable.run_seconds[spec.run_id],
             }
             for spec in self.plan.runs
@@ -83,7 +96,8 @@ def estimate(config: Config, calibrate: bool = True) -> Estimate:
     source, made = settle(config)
     device = choose_device(config.execution.device)
     workers = config.execution.workers or default_workers(device, made.runs)
+    chosen = engines(config, made, source if calibrate else None)
     if not calibrate:
-        return Estimate(settle_packs(made, config.train) or made, device.type, workers, None)
-    measured = timetable(config, source, made)
-    return Estimate(measured.plan, device.type, workers, measured)
+        return Estimate(settle_packs(chosen.plan, config.train) or chosen.plan, device.type, workers, chosen, None)
+    measured = timetable(config, source, chosen.fitting())
+    return Estimate(measured.plan, device.type, workers, chosen, measured)

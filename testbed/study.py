@@ -14,7 +14,16 @@ import pandas as pd
 from testbed.config import Config
 from testbed.data import TokenSource, open_source
 from testbed.errors import ConfigError, FolderError, RunFailed
-from testbed.executors import EXECUTORS, Timetable, Watcher, choose_packs, default_workers, settle_packs
+from testbed.executors import (
+    EXECUTORS,
+    Engines,
+    Timetable,
+    Watcher,
+    choose_engines,
+    choose_packs,
+    default_workers,
+    settle_packs,
+)
 from testbed.fit import Fit
 from testbed.points import write_table
 from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
@@ -36,6 +45,13 @@ def settle(config: Config) -> tuple[TokenSource, Plan]:
         seeds = len(made.grid) // len({spec.shape.width for spec in made.grid})
         check_design(config.forecast, len(cells), seeds)
     return source, made
+
+
+def engines(config: Config, made: Plan, source: TokenSource | None) -> Engines:
+    """The plan with its micro-batches chosen for the configuration's device, by measuring too if a source is given."""
+    device = choose_device(config.execution.device)
+    workers = config.execution.workers or default_workers(device, made.runs)
+    return choose_engines(made, config.train, device, workers, source)
 
 
 def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
@@ -67,6 +83,7 @@ class Study:
         if SweepFolder.exists(path):
             made = _as_recorded(made, SweepFolder.open(path).specs)
         else:
+            made = engines(config, made, source).fitting()
             made = settle_packs(made, config.train) or timetable(config, source, made).plan
         return cls(SweepFolder.create(path, config, made.runs))
 

@@ -23,7 +23,6 @@ _LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
 _LEAST_SPAN = 10.0
 _FARTHEST_DECADES = 1.5
 
-
 Pack = tuple[RunSpec, ...]  # runs that are trained side by side; they differ in seeds and learning rates only
 
 
@@ -76,6 +75,7 @@ def plan(config: Config, facts: DataFacts) -> Plan:
     for spec in grid + target:
         _check_data(spec, config.data.repeat)
         _check_pack(spec, config.train)
+        _check_processes(spec)
     return Plan(grid, target, design_warnings(grid, target))
 
 
@@ -198,7 +198,16 @@ def _spec(
         deterministic=train.deterministic,
         trunk_evals=_trunk_evals(train, horizons),
         branch_evals=train.branch_evals,
+        engine=_engine(config, role),
     )
+
+
+def _engine(config: Config, role: Role) -> Engine:
+    """What the configuration says of it; the rest is chosen for the device."""
+    train, rows = config.train, config.train.micro_rows
+    count = (config.target.processes if role == "target" and config.target else None) or train.processes
+    told = {"recompute": train.recompute is True, "processes": count, "sharded": train.sharded is True and count > 1}
+    return Engine(micro_rows=None if rows == "auto" else rows, **told)
 
 
 def _horizon(tokens: int, batch: int, train: Train, width: int) -> Horizon:
@@ -244,9 +253,22 @@ def _check_data(spec: RunSpec, repeat: bool) -> None:
 def _check_pack(spec: RunSpec, train: Train) -> None:
     if isinstance(train.pack, int) and not can_pack(spec):
         raise ConfigError(
-            f"train.pack: found {train.pack}, but runs of the family {spec.shape.family!r} cannot be trained side by side; "
-            'use "auto" or "none", or the family "gpt"'
+            f"train.pack: found {train.pack}, but runs of the family {spec.shape.family!r} cannot be trained side by side, "
+            "nor any with micro_rows, recompute = true or several processes; "
+            'use "auto" or "none", or the family "gpt" without these'
         )
+
+
+def _check_processes(spec: RunSpec) -> None:
+    """Every process takes as many windows as the others, of a batch and of the validation."""
+    seq_len = spec.shape.seq_len
+    validated = spec.data.val_tokens // (seq_len - spec.data.first_scored)
+    for name, windows in (("train.batch_tokens", spec.batch_tokens // seq_len), ("data.val_windows", validated)):
+        if windows % spec.engine.processes:
+            raise ConfigError(
+                f"train.processes: found {spec.engine.processes} for the {spec.role}, but {name} is {windows} windows of "
+                f"{seq_len} tokens, no multiple of it; change one of them"
+            )
 
 
 def design_warnings(grid: tuple[RunSpec, ...], target: tuple[RunSpec, ...]) -> tuple[str, ...]:

@@ -35,6 +35,14 @@ def show_count(value: float, digits: int = 3) -> str:
     return f"{value:.{digits - 1}e}".replace("e+", "e")
 
 
+def show_bytes(value: float) -> str:
+    """1234567 -> "1.23 MB", in powers of 1000."""
+    for limit, scale, unit in ((1e3, 1.0, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
+        if value < limit * (1 - 0.5e-3):
+            return f"{float(f'{value / scale:.3g}'):g} {unit}"
+    return f"{float(f'{value / 1e12:.3g}'):g} TB"
+
+
 def show_seconds(seconds: float) -> str:
     """75.2 -> "1 m 15 s"; 0.31 -> "0.3 s"; 7260 -> "2 h 1 m"."""
     if not math.isfinite(seconds):

@@ -47,7 +47,7 @@ def plan(
         print_json(made.as_json())
         return
     console.print(f"[bold]{settings.name}[/bold]: {len(made.plan.grid)} grid runs, {len(made.plan.target)} target runs")
-    print_table(plan_table(made.plan.runs, made.timetable.run_seconds if made.timetable else None))
+    print_table(plan_table(made.plan.runs, made.run_memory, made.timetable.run_seconds if made.timetable else None))
     for line in made.sentences():
         console.print(line, markup=False)
     for warning in made.plan.warnings:

@@ -148,6 +148,17 @@ class Train(_Table):
     pack: Literal["auto", "none"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description='runs of one shape trained side by side: "auto" (measured), "none" or at most so many'
     )
+    micro_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description='windows of one forward and backward pass; "auto" is what fits and is fastest'
+    )
+    recompute: Literal["auto"] | bool = Field(
+        "auto", description='compute blocks again on the way back: true, false or "auto" (where memory asks for it)'
+    )
+    processes: int = Field(1, ge=1, le=64, description="processes (GPUs of one machine) that train each run together")
+    sharded: Literal["auto"] | bool = Field(
+        "auto",
+        description='split weights and moments among the processes: true, false or "auto" (where copies do not fit)',
+    )
     trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
     branch_evals: int = Field(1, ge=0, le=100, description="losses logged inside each cooldown")
 
@@ -184,6 +195,7 @@ class Target(_Table):
     tokens: Count = Field(description="horizon of the target")
     init_seeds: Seeds = Field((1000,), description="seeds of the weights")
     data_seeds: DataSeeds | None = Field(None, description="as in the grid, whose it is where not given")
+    processes: int | None = Field(None, ge=1, le=64, description="as in [train], whose it is where not given")
 
 
 class Forecast(_Table):
@@ -208,7 +220,7 @@ class Execution(_Table):
     """Where and how the runs are executed; no part of their identity."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
-    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given (several a GPU under MPS, for small runs)")
+    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
 
 
@@ -233,6 +245,12 @@ class Config(_Table):
             raise ValueError(
                 f"train.batch_tokens ({batch}) is a whole number of windows: a multiple of data.seq_len ({self.data.seq_len})"
             )
+        if (
+            self.train.sharded is True
+            and self.train.processes == 1
+            and (self.target is None or not self.target.processes)
+        ):
+            raise ValueError("train.sharded = true splits a run among several processes: raise train.processes")
         for width in (*self.grid.widths, *([self.target.width] if self.target else [])):
             if width % self.model.head_size:
                 raise ValueError(f"width {width} is not a multiple of model.head_size ({self.model.head_size})")

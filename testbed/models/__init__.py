@@ -13,7 +13,7 @@ from testbed.errors import ConfigError
 from testbed.models.family import Family
 from testbed.models.gpt import GPTFamily
 from testbed.models.hf import HuggingFaceFamily
-from testbed.records import RunSpec
+from testbed.records import Engine, RunSpec
 
 FAMILIES: dict[str, Callable[[], Family]] = {
     "gpt": GPTFamily,
@@ -43,7 +43,7 @@ def find_family(name: str) -> Family:
 
 def can_pack(spec: RunSpec) -> bool:
     """Whether runs like this can be trained side by side (see `packed.PackedGPT`)."""
-    return spec.shape.family == "gpt" and spec.engine.processes == 1
+    return spec.shape.family == "gpt" and spec.engine == Engine(pack=spec.engine.pack)
 
 
 __all__ = ["FAMILIES", "Family", "can_pack", "find_family"]

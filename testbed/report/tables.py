@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from testbed.units import show_count
+from testbed.units import show_bytes, show_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def plan_table(specs: Sequence[RunSpec], seconds: dict[str, float] | None = None) -> Table:
-    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and estimated seconds of a run by id."""
+def plan_table(
+    specs: Sequence[RunSpec], memory: dict[str, int] | None = None, seconds: dict[str, float] | None = None
+) -> Table:
+    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and what a run takes by its id.
+
+    That is `memory` (bytes of its pack) and `seconds`, both estimated.
+    """
     rows: list[tuple[str, ...]] = []
     for (role, width), group in groupby(specs, key=lambda s: (s.role, s.shape.width)):
         runs = list(group)
@@ -48,9 +53,11 @@ def plan_table(specs: Sequence[RunSpec], seconds: dict[str, float] | None = None
                 str(len(runs)) if first else "",
                 _packs(runs) if first else "",
             )
+            space = () if memory is None else (show_bytes(memory[spec.run_id]) if first else "",)
             time = () if seconds is None else (f"{seconds[spec.run_id]:.0f} s" if first else "",)
-            rows.append((*row, *time))
-    titles = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds", "packs")
+            rows.append((*row, *space, *time))
+    titles: tuple[str, ...] = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds", "packs")
+    titles += () if memory is None else ("memory",)
     return Table(titles if seconds is None else (*titles, "a run"), tuple(rows))
 
 

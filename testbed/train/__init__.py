@@ -3,17 +3,24 @@
 from testbed.train.calibration import Pace, measure_paces
 from testbed.train.device import choose_device
 from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, train
+from testbed.train.memory import Memory, available_bytes, estimate
+from testbed.train.passes import Choice, choose_passes
 
 __all__ = [
+    "Choice",
     "Diverged",
     "Event",
     "Finished",
     "Interruptions",
     "Logged",
+    "Memory",
     "Pace",
     "Paused",
     "Progress",
+    "available_bytes",
     "choose_device",
+    "choose_passes",
+    "estimate",
     "measure_paces",
     "train",
 ]

@@ -1,0 +1,55 @@
+"""The engines of a plan's runs: what its configuration leaves open is chosen for the device that trains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from testbed.config import Train
+from testbed.data import TokenSource
+from testbed.errors import ConfigError
+from testbed.records import RunSpec
+from testbed.sweep import Plan, same_kind
+from testbed.train import Choice, available_bytes, choose_passes
+
+
+@dataclass(frozen=True)
+class Engines:
+    """A plan with its engines settled, and how each kind of run was chosen for."""
+
+    plan: Plan
+    choices: tuple[Choice, ...]
+
+    def sentences(self) -> list[str]:
+        """What was chosen where a batch does not simply go through at once, and what does not fit."""
+        return list(dict.fromkeys(filter(None, (choice.sentence() for choice in self.choices))))
+
+    def fitting(self) -> Plan:
+        """The plan; ConfigError where a run does not fit its device."""
+        if not all(choice.fits for choice in self.choices):
+            raise ConfigError("; ".join(choice.sentence() for choice in self.choices if not choice.fits))
+        return self.plan
+
+
+def choose_engines(
+    plan: Plan, train: Train, device: torch.device, workers: int, source: TokenSource | None = None
+) -> Engines:
+    """Settle micro-batches, recomputation and shards of every run for `device`, which so many workers share.
+
+    One choice for all runs of a kind; with `source` it is measured on a GPU where memory is short.
+    """
+    available = available_bytes(device, _sharers(device, workers))
+    kinds = [kind for role in (plan.grid, plan.target) for kind in same_kind(role)]
+    choices = [choose_passes(kind[0], train, device, available, source) for kind in kinds]
+    chosen = {_name(spec): choice for kind, choice in zip(kinds, choices, strict=True) for spec in kind}
+    return Engines(plan.trained_by([chosen[_name(spec)].spec.engine for spec in plan.runs]), tuple(choices))
+
+
+def _sharers(device: torch.device, workers: int) -> int:
+    """Workers on one device: all of a CPU's, a GPU's share of them."""
+    return workers if device.type == "cpu" else -(-workers // torch.cuda.device_count())
+
+
+def _name(spec: RunSpec) -> str:
+    return spec.run_id + spec.role
