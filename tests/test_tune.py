@@ -244,6 +244,15 @@ def test_the_folder_of_another_configuration_is_refused(tuning, study, tiny_toml
         Tuning.create(tiny_config, study.folder.path, FEW)
 
 
+def test_brackets_of_other_tokens_are_refused(tuning, tiny_config, tmp_path):
+    copy = tmp_path / "tune"
+    shutil.copytree(tuning.folder.path, copy)
+    plan_file = copy / "plan.json"
+    plan_file.write_text(plan_file.read_text().replace(tuning.source.facts.fingerprint, "f" * 64))
+    with pytest.raises(FolderError, match="brackets trained on other tokens than synthetic:zipf now gives"):
+        Tuning.create(tiny_config, copy, FEW)
+
+
 def test_an_unfinished_grid_is_not_checked(tiny_config, tmp_path):
     with pytest.raises(FolderError, match="6 of 6 grid runs are not done"):
         check(Study.create(tiny_config, tmp_path / "fresh"))

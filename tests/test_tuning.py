@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from testbed.config import Forecast as Settings
+from testbed.errors import TableError
 from testbed.validate.bracket import judge_corners
 from testbed.validate.tuning import follow, shifts
 from testbed.validate.valley import excesses, vertices
@@ -112,6 +113,23 @@ def test_a_run_that_diverges_is_a_rate_that_is_too_high():
     for corner in only(cliff):
         assert corner.status == "cliff"
         assert (corner.interval.low, corner.interval.high) == (1.0, 2.0)
+
+
+def test_a_rule_whose_own_rate_diverges_is_wrong():
+    table = brackets(lambda *_: -0.5)
+    table.loc[table["factor"] >= 1, "loss"] = math.nan
+    for corner in only(table):
+        assert corner.rule_diverges
+    assert not any(corner.rule_diverges for corner in only(brackets(lambda *_: -0.5)))
+
+
+def test_brackets_of_runs_that_nearly_all_diverged_are_refused():
+    table = brackets(lambda *_: 0.0)
+    table.loc[(table["factor"] > 0.5) & (table["width"] == 48), "loss"] = math.nan
+    with pytest.raises(
+        TableError, match=r"width 48, 320000 tokens: runs diverged at 5 of 7 multiples .* lower train\.lr"
+    ):
+        judge_corners(table, 0.9)
 
 
 def test_losses_without_an_upward_curve_name_no_optimum():

@@ -83,7 +83,9 @@ def _bracket_sentences(certificate: Certificate) -> Iterator[str]:
         yield "No learning rate was bracketed: whether the rule is right on these rungs is not known."
         return
     for corner in corners:
-        if corner.status != "inside":
+        if corner.rule_diverges:
+            yield f"At width {corner.width} and {show_count(corner.tokens)} tokens a run diverged at the rule's own rate."
+        elif corner.status != "inside":
             yield _beyond(corner, certificate.lr)
     worst = certificate.worst
     if worst is None:

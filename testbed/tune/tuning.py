@@ -47,6 +47,11 @@ class Tuning:
             )
         if len(folder.of_role("tune")) < len(folder.specs):
             raise FolderError(f"{path}: holds a sweep, no brackets; give another folder (--out)")
+        if folder.specs[0].data.fingerprint != source.facts.fingerprint:
+            raise FolderError(
+                f"{path}: holds brackets trained on other tokens than {config.data.source} now gives; restore the data, or "
+                "give another folder (--out)"
+            )
         there = {_plain(spec) for spec in folder.specs}
         lacking = tuple(spec for spec in specs if _plain(spec) not in there)
         folder = SweepFolder(path, config, folder.specs)

@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from testbed.errors import TableError
 from testbed.records import Record
 from testbed.validate.valley import Points, Valley, excesses, fit_valleys
 
 Status = Literal["inside", "below", "above", "cliff", "unclear"]
 
 _DRAWS = 2000
+_LEAST_FACTORS = 3  # at which no run diverged
 
 
 class Range(Record):
@@ -56,12 +58,18 @@ class Corner(Record):
     excess: float
     excess_interval: Range
 
+    @property
+    def rule_diverges(self) -> bool:
+        """Whether a run diverged at the rule's own rate."""
+        return any(factor == 1.0 and loss is None for factor, loss in zip(self.factors, self.losses, strict=True))
+
 
 def judge_corners(table: pd.DataFrame, level: float, seed: int = 0) -> list[tuple[Corner, Valley]]:
     """Every corner of a table of brackets with its curve, by batch, width and tokens.
 
     `table` has a row a run and horizon, with columns width, n_params_non_embedding, tokens, batch_tokens,
-    factor, init_seed, data_seed and loss in nats/token (not a number where the run diverged).
+    factor, init_seed, data_seed and loss in nats/token (not a number where the run diverged). TableError
+    where runs diverged at so many multiples that nothing can be fitted to the others.
     """
     corners = [group for _, group in table.groupby(["batch_tokens", "width", "tokens"], sort=True)]
     valleys = fit_valleys([_points(corner) for corner in corners])
@@ -73,6 +81,12 @@ def _points(corner: pd.DataFrame) -> Points:
     """The points of the multiples at which no run diverged."""
     failed = corner["factor"].isin(corner.loc[corner["loss"].isna(), "factor"])
     finite = corner[~failed]
+    if finite["factor"].nunique() < _LEAST_FACTORS:
+        width, tokens, all_factors = corner["width"].iloc[0], corner["tokens"].iloc[0], corner["factor"].nunique()
+        raise TableError(
+            f"width {width}, {tokens} tokens: runs diverged at {all_factors - finite['factor'].nunique()} of {all_factors} "
+            f"multiples of the rule's rate, and {_LEAST_FACTORS} others are needed; lower train.lr, or add lower --factors"
+        )
     seeds = np.asarray(finite.groupby(["init_seed", "data_seed"]).ngroup(), np.intp)
     return np.log(finite["factor"].to_numpy(float)), np.log(finite["loss"].to_numpy(float)), seeds
 

@@ -68,6 +68,8 @@ class Certificate(Record):
         grid = [rung for rung in self.rungs if rung.role == "grid"]
         beyond = [corner.excess for corner in self.own_corners if corner.status != "inside"]
         low = max([rung.interval.low or 0.0 for rung in grid] + beyond, default=0.0)
+        if any(corner.rule_diverges for corner in self.own_corners):
+            return "wrong"
         if low > TOLERANCE or (self.transfer is not None and not self.transfer.hidden_steady):
             return "wrong"
         known = bool(grid) and all(r.interval.high is not None and r.interval.high <= TOLERANCE for r in grid)

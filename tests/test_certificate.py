@@ -1,0 +1,136 @@
+"""The certificate's answer, its words and its figure, from planted brackets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from testbed.report.certificate_figure import brackets as figure
+from testbed.report.certificate_words import certificate_sentences, corners_table, rungs_table, verdict_sentence
+from testbed.report.look import configured
+from testbed.validate.bracket import judge_corners
+from testbed.validate.certificate import Certificate
+from testbed.validate.collapse import Collapse, Stray
+from testbed.validate.outliers import Outlier, Outliers
+from testbed.validate.transfer import judge_coordinates
+from testbed.validate.tuning import follow
+
+from .test_coordinates import planted
+from .test_tuning import PLACES, brackets
+
+STEADY = {"block": 0.05, "mlp": -0.1, "logits": 0.7}
+
+
+def certificate(table, powers=None, **parts):
+    judged = judge_corners(table, 0.9)
+    trend, rungs = follow(judged, PLACES, 0.9) or (None, ())
+    facts = {
+        "study": "planted", "config_hash": "c" * 64, "made_at": "2026-01-01T00:00:00+00:00", "level": 0.9,
+        "batch_tokens": 512, "lr": 0.006, "runs": 56, "flops": 10**12, "shifts": (), "collapse": None, "outliers": None,
+    }  # fmt: skip
+    transfer = judge_coordinates(planted(powers or STEADY))
+    return Certificate(
+        **(facts | parts), corners=tuple(c for c, _ in judged), trend=trend, rungs=rungs, transfer=transfer
+    )
+
+
+def words(made):
+    return " ".join([verdict_sentence(made), *certificate_sentences(made, "runs/planted")])
+
+
+def test_a_rule_at_the_optimum_is_right():
+    made = certificate(brackets(lambda *_: 0.05, noise=0.0005))
+    assert made.answer == "right"
+    assert "The learning rates are right to 1 % of the loss at every rung of the grid." in words(made)
+    assert made.worst.excess < 0.001
+
+
+def test_a_rule_that_leaves_two_percent_is_wrong():
+    made = certificate(brackets(lambda *_: 0.8, noise=0.0005))
+    assert made.answer == "wrong"
+    assert "NOT right" in words(made)
+    assert made.worst.excess == pytest.approx(0.03 * 0.8**2, rel=0.1)
+    assert "times its rate would be best" in words(made)
+
+
+def test_noise_leaves_the_answer_open():
+    made = certificate(brackets(lambda *_: 0.3, noise=0.02, rng=np.random.default_rng(2)))
+    assert made.answer == "open"
+    assert "cannot be told" in words(made)
+
+
+def test_a_rule_that_does_not_carry_over_is_wrong_whatever_the_brackets_say():
+    made = certificate(brackets(lambda *_: 0.0, noise=0.0005), powers={"block": 0.05, "mlp": 1.2, "logits": 0.1})
+    assert made.answer == "wrong"
+    assert "mlp grows with width (power +1.20" in words(made)
+    assert "does NOT carry over" in words(made)
+
+
+def test_growing_logits_are_told_of_a_rule_that_is_right():
+    made = certificate(brackets(lambda *_: 0.0, noise=0.0005))
+    assert "The change of the logits grows with width (power +0.70" in words(made)
+
+
+@pytest.mark.parametrize(
+    ("optimum", "end", "advice"), [(1.6, "ends at 2.8", "add 5.6"), (-1.6, "ends at 0.35", "add 0.17")]
+)
+def test_an_optimum_beyond_the_bracket_asks_for_a_wider_one(optimum, end, advice):
+    made = certificate(brackets(lambda *_: optimum))
+    assert made.answer == "wrong"  # by more than a percent at least
+    assert made.rungs == ()
+    for part in (end, advice, "the rule leaves at least", "widen the bracket and repeat"):
+        assert part in words(made)
+    assert all("at least" in row[-2] for row in corners_table(made).rows)
+
+
+def test_a_rule_whose_own_rate_diverges_is_wrong():
+    table = brackets(lambda *_: -0.5)
+    table.loc[table["factor"] >= 1, "loss"] = math.nan
+    made = certificate(table)
+    assert made.answer == "wrong"
+    assert "a run diverged at the rule's own rate" in words(made)
+
+
+def test_what_a_finished_sweep_says_comes_with_what_to_do():
+    stray = Stray(width=24, share=0.6, departure=0.1, error=0.01, z=10.0)
+    run = Outlier(what="run", run="w0016-x", width=16, tokens=320_000, init_seed=2, departure=0.05, z=8.0)
+    cell = Outlier(what="cell", run=None, width=48, tokens=640_000, init_seed=None, departure=-0.03, z=-9.0)
+    made = certificate(
+        brackets(lambda *_: 0.0),
+        collapse=Collapse(rungs=4, runs=12, shares=(0.1, 0.6, 1.0), spread=0.05, noise=0.01, strays=(stray,)),
+        outliers=Outliers(law="kaplan", runs=12, cells=12, noise=0.005, misfit=0.004, found=(run, cell)),
+    )
+    told = words(made)
+    assert "width 24 does not collapse with the others': +10.0 % of the fall at 60 % of the trunk" in told
+    assert "w0016-x (width 16 at 320k tokens) lies off the other seeds of its cell (+5.00 %, 8.0 errors)" in told
+    assert "grid.init_seeds = 2" in told
+    assert "testbed tune runs/planted --widths 48" in told
+
+
+def test_tables_have_a_row_a_corner_and_a_row_a_rung():
+    made = certificate(brackets(lambda *_: 0.2, noise=0.001))
+    assert len(corners_table(made).rows) == 4
+    assert len(rungs_table(made).rows) == len(PLACES)
+    assert rungs_table(made).rows[-1][-1] == "extrapolated"
+    for table in (corners_table(made), rungs_table(made)):
+        assert all(len(row) == len(table.titles) for row in table.rows)
+
+
+def layers(panel):
+    return [layer["mark"]["type"] for layer in panel["layer"]]
+
+
+def test_the_figure_has_a_panel_a_corner_with_curve_band_and_rule():
+    drawn = configured(figure(certificate(brackets(lambda *_: 0.2, noise=0.001)))).to_dict()
+    assert len(drawn["concat"]) == 4
+    assert layers(drawn["concat"][0]) == ["rect", "line", "line", "rule", "point"]
+    assert drawn["concat"][0]["title"]["text"] == "width 16, 320k tokens"
+
+
+def test_the_figure_shows_diverged_runs_and_draws_no_curve_without_an_optimum():
+    table = brackets(lambda *_: 1.6)
+    table.loc[table["factor"] > 1.41, "loss"] = math.nan
+    drawn = configured(figure(certificate(table))).to_dict()
+    assert layers(drawn["concat"][0]) == ["rule", "point", "point"]
