@@ -2,7 +2,7 @@
 
 Each contender has a process, so its peak memory is its own; the parent lets one of them work at a time
 and takes them in turns, round after round, so that what the machine does meanwhile falls on all alike.
-The processes are forked from one that has the libraries loaded, so none pays for imports.
+On a CPU the processes are forked from one that has the libraries loaded, so none pays for imports.
 """
 
 from __future__ import annotations
@@ -138,8 +138,9 @@ class _Seat:
 
     def __init__(self, entry: Entry, device: str) -> None:
         self.outcome = Outcome(entry.tokens, "wall" if device == "cuda" else "cpu")
-        self._pipe, theirs = context().Pipe()
-        self._process = context().Process(target=_contend, args=(theirs, entry, device), daemon=True)
+        processes = context(device)
+        self._pipe, theirs = processes.Pipe()
+        self._process = processes.Process(target=_contend, args=(theirs, entry, device), daemon=True)
         self._process.start()
         theirs.close()
         self.outcome.ready = self._take(None)
@@ -183,9 +184,12 @@ class _Seat:
         return answer
 
 
-def context() -> Any:
-    """How processes are started: forked from one with the libraries loaded, where the system can."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+def context(device: str) -> Any:
+    """How processes are started: for a CPU forked from one with the libraries loaded, where the system can.
+
+    For CUDA each starts anew: libraries that ask for devices while they are loaded spoil it for forks.
+    """
+    if device == "cuda" or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(LOADED)

@@ -114,7 +114,7 @@ def _seen_before(track: Track, size: Size, engine: Engine) -> Row:
     what = f"{size.name}, {kind}: graphs captured and kernels compiled for a shape seen before"
     if track.device != "cuda":
         return Row("gpu", {"figure": what, "measured": NOT_YET, "asked": "0", "met": "-"})
-    with ProcessPoolExecutor(1, context()) as pool:
+    with ProcessPoolExecutor(1, context("cuda")) as pool:
         first, again = pool.submit(made_anew, size, engine, "cuda").result()
     cells = {"figure": what, "measured": f"{sum(again)} (at first {sum(first)})", "asked": "0"}
     return Row("gpu", cells | {"met": "NO" if any(again) else "yes"}, {"first": first, "again": again})

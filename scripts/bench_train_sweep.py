@@ -122,8 +122,9 @@ def _every_point(
 
 def _hand(path: Path, device: str) -> Connection:
     """The parent's end of a process that trains points by Trainer."""
-    mine, theirs = context().Pipe()
-    context().Process(target=_train_points, args=(theirs, path, device), daemon=True).start()
+    processes = context(device)
+    mine, theirs = processes.Pipe()
+    processes.Process(target=_train_points, args=(theirs, path, device), daemon=True).start()
     theirs.close()
     return mine
 
