@@ -1,15 +1,25 @@
 """One run trained by two processes (gloo on the CPU): copies (DDP) and shards (FSDP)."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from testbed.config import load_config
+from testbed.data import open_source
+from testbed.errors import ConfigError
+from testbed.executors import LocalExecutor
 from testbed.models import find_family
 from testbed.records import Engine, Eval, RunSpec, as_json
+from testbed.store import SweepFolder
+from testbed.store.table import sweep_points
+from testbed.sweep import packs, plan
 from testbed.train import Logged, train
 from testbed.train.checkpoint import load_checkpoint
 
@@ -138,3 +148,87 @@ def test_a_checkpoint_of_shards_is_whole(tiny_spec, tiny_source, tiny_toml, tmp_
             torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
     assert float(found["loss_sum"].sum()) == pytest.approx(plain.loss_sums()[0], rel=1e-6)
     assert as_json(spec)["engine"]["sharded"]
+
+
+# --- through the executor -----------------------------------------------------------------------
+
+
+class Told:
+    """A watcher that ends a process of the run once it has made some progress."""
+
+    def __init__(self, sweep, ending=None):
+        self.sweep, self.ending, self.outcomes = sweep, ending, []
+
+    def started(self, spec):
+        pass
+
+    def progress(self, spec, steps):
+        if self.ending is not None and list(self.sweep.path.glob("runs/*/*.safetensors")):
+            for pid in processes_of(self.sweep, self.ending)[:1]:
+                self.ending = None
+                os.kill(pid, signal.SIGKILL)
+
+    def evaluated(self, spec, evaluation):
+        pass
+
+    def ended(self, spec, outcome):
+        self.outcomes.append(outcome)
+
+
+def processes_of(sweep, module):
+    """Process ids of the sweep's processes that run this module, from their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if module.encode() in line and str(sweep.path).encode() in line:
+                found.append(int(entry.name))
+    return found
+
+
+def sweep_of_two(tiny_toml, path):
+    grid = ["grid.widths=[16]", "grid.tokens=[20_480, 61_440]", "grid.init_seeds=[0, 1]", "target.tokens=819_200"]
+    config = load_config(tiny_toml, ["train.pack='none'", "train.processes=2", "train.sharded=true", *grid])
+    return SweepFolder.create(path, config, plan(config, open_source(config.data).facts).runs)
+
+
+@pytest.mark.slow
+def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path, monkeypatch):
+    monkeypatch.setattr("testbed.train.loop._PROGRESS_SECONDS", 0.1)
+    tables = []  # the first sweep has two runs, so that one follows another
+    for name, ending in (("a", None), ("b", "testbed.executors.worker"), ("c", "testbed.executors.peers")):
+        sweep = sweep_of_two(tiny_toml, tmp_path / name)
+        told = Told(sweep, ending)
+        runs = packs(sweep.of_role("grid"))[: 2 if ending is None else 1]
+        outcomes = LocalExecutor("cpu", 2, checkpoint_seconds=0.1).run(sweep, runs, told)
+        assert told.ending is None, "the run ended before any of its processes could be"
+        assert [(o.ending, o.reason) for o in outcomes] == [("done", "")] * len(runs)
+        points = sweep_points(sweep)
+        points = points[points["run"] == runs[0][0].run_id]
+        tables.append(points.sort_values(["horizon", "step"]).reset_index(drop=True))
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+    assert not processes_of(sweep, "testbed.executors.peers")
+
+
+def test_processes_share_the_windows_evenly(tiny_toml):
+    config = load_config(tiny_toml, ["train.pack='none'", "train.processes=3"])
+    with pytest.raises(
+        ConfigError, match=r"train.processes: found 3 for the grid, but train.batch_tokens is 8 windows"
+    ):
+        plan(config, open_source(config.data).facts)
+
+
+def test_shards_need_several_processes(tiny_toml):
+    with pytest.raises(ConfigError, match=r"train.sharded = true splits a run among several processes"):
+        load_config(tiny_toml, ["train.sharded=true"])
+
+
+def test_the_target_may_take_more_processes_than_the_grid(tiny_toml):
+    config = load_config(tiny_toml, ["train.pack='auto'", "target.processes=4", "train.sharded=true"])
+    made = plan(config, open_source(config.data).facts)
+    assert {spec.engine for spec in made.grid} == {Engine()}
+    assert {spec.engine for spec in made.target} == {Engine(processes=4, sharded=True)}

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from testbed.errors import TestbedError
+from testbed.errors import ConfigError, TestbedError
 from testbed.executors.run import Outcome
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
@@ -79,10 +79,11 @@ class LocalExecutor:
         try:
             for worker in crew:
                 self._give(worker, waiting, attempts, watcher)
-            while any(worker.pack for worker in crew):
+            while waiting or any(worker.pack for worker in crew):
                 worker, message = self._events.get()
+                leaving = message is not None and any(spec.engine.processes > 1 for spec in worker.pack)
                 outcomes += self._handle(worker, message, attempts, waiting, sweep, watcher)
-                if not worker.pack and waiting:
+                if not worker.pack and waiting and not leaving:  # the end of one that leaves is its next event
                     if worker.process.poll() is not None or message is None:
                         index = crew.index(worker)
                         crew[index] = worker = self._start(sweep, slots[index])
@@ -141,16 +142,22 @@ class LocalExecutor:
             watcher.started(spec)
 
     def _slots(self, specs: Sequence[RunSpec]) -> list[dict[str, str]]:
-        """The environment of each worker: one thread on a core, or one GPU, in turn where there are fewer of them."""
-        device = choose_device(self.device)
-        count = self.workers or default_workers(device, specs)
+        """The environment of each worker: one thread on a core, or one GPU, in turn where there are fewer of them.
+
+        A worker whose runs take several processes has as many cores or GPUs.
+        """
+        device, processes = choose_device(self.device), max(spec.engine.processes for spec in specs)
+        count = max(1, (self.workers or default_workers(device, specs)) // processes)
         if device.type == "cpu":
             return [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")] * count
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+        if processes > len(gpus):
+            raise ConfigError(f"train.processes: found {processes}, but this machine has {len(gpus)} GPUs; lower it")
+        groups = [",".join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)]
         # cuBLAS reads its workspace's size when it starts; with this one its results repeat
         repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)], **repeatable} for i in range(count)]
+        return [{"CUDA_VISIBLE_DEVICES": groups[i % len(groups)], **repeatable} for i in range(count)]
 
     def _start(self, sweep: SweepFolder, slot: dict[str, str]) -> _Worker:
         logs = sweep.path / "logs"

@@ -58,7 +58,7 @@ class Timetable:
 
 def settle_packs(plan: Plan, train: Train) -> Plan | None:
     """The plan with its packs where the configuration says which; None where they are to be measured."""
-    if train.pack == "auto" and all(can_pack(spec) for spec in plan.runs):
+    if train.pack == "auto" and any(can_pack(spec) for spec in plan.runs):
         return None
     largest = train.pack if isinstance(train.pack, int) else None
     return plan.trained_by([spec.engine for role in (plan.grid, plan.target) for spec in packed(role, largest)])

@@ -22,6 +22,7 @@ import torch
 
 from testbed.data import open_source
 from testbed.errors import TestbedError
+from testbed.executors.peers import peers
 from testbed.executors.run import run_pack
 from testbed.records import Eval, RunSpec, as_json
 from testbed.store import SweepFolder
@@ -47,8 +48,11 @@ def main() -> None:
         interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
         while (order := orders.get()) is not None and not stop.is_set():
             specs = tuple(sweep.find(run_id).spec for run_id in order.split())
-            outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_answer, answers))
+            with peers(sweep, specs[0], device):
+                outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_answer, answers))
             _say(answers, {"event": "ended", "outcomes": [asdict(outcome) for outcome in outcomes]})
+            if specs[0].engine.processes > 1:
+                os._exit(0)  # ties to other processes do not always end well; the executor starts another worker
     except TestbedError as error:
         _say(answers, {"event": "error", "message": str(error)})
 

@@ -10,6 +10,7 @@ from statistics import median
 import torch
 
 from testbed.data import TokenSource
+from testbed.models import find_family
 from testbed.records import RunSpec
 from testbed.train.device import make_repeatable
 from testbed.train.learner import Learner, make_learner
@@ -37,14 +38,15 @@ class Pace:
 def measure_paces(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, device: torch.device) -> list[Pace]:
     """The paces of packs on `device`, one thread on a CPU: medians of rounds in which each takes its turn.
 
-    An evaluation is reckoned, as a step's third (its forward pass) for as many windows as it has.
+    An evaluation is reckoned, as a step's third (its forward pass) for as many windows as it has. Of a run
+    of several processes one process's share is measured, without what they exchange.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
     try:
         make_repeatable(packs[0][0].deterministic)
-        learners = [make_learner(pack, source, device) for pack in packs]
+        learners = [make_learner(tuple(map(_one_process, pack)), source, device) for pack in packs]
         for learner in learners:
             _timed(learner, range(_UNCOUNTED), device)
         counts = [max(1, round(_ROUND_SECONDS / _timed(learner, range(1), device))) for learner in learners]
@@ -52,12 +54,30 @@ def measure_paces(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, dev
             [_timed(learner, range(count), device) for learner, count in zip(learners, counts, strict=True)]
             for _ in range(_ROUNDS)
         ]
+        if device.type == "cuda":
+            learners.clear()
+            torch.cuda.empty_cache()  # other processes will train there
     finally:
         torch.set_num_threads(threads)
+    scales = [pack[0].counts.flops_per_token / _one_process(pack[0]).counts.flops_per_token for pack in packs]
+    medians = [scale * median(times) for scale, times in zip(scales, zip(*rounds, strict=True), strict=True)]
     return [
         Pace(step, step / 3 * len(source.validation()) * pack[0].shape.seq_len / pack[0].batch_tokens)
-        for step, pack in zip(map(median, zip(*rounds, strict=True)), packs, strict=True)
+        for step, pack in zip(medians, packs, strict=True)
     ]
+
+
+def _one_process(spec: RunSpec) -> RunSpec:
+    """A run of one process that does the work of one of the run's own; of shards with as much less depth."""
+    engine, shape, counts = spec.engine, spec.shape, spec.counts
+    if engine.processes == 1:
+        return spec
+    if engine.sharded:
+        shape = shape.model_copy(update={"depth": max(1, shape.depth // engine.processes)})
+        counts = find_family(shape.family).counts(shape)
+    alone = engine.model_copy(update={"processes": 1, "sharded": False})
+    share = spec.batch_tokens // engine.processes
+    return spec.model_copy(update={"engine": alone, "shape": shape, "counts": counts, "batch_tokens": share})
 
 
 def _timed(learner: Learner, steps: range, device: torch.device) -> float:
