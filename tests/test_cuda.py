@@ -12,9 +12,13 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from testbed import sweep
+from testbed.errors import ConfigError
+from testbed.executors.engines import choose_engines
+from testbed.models import can_pack
 from testbed.records import Engine
 from testbed.sweep import packed
-from testbed.train import Logged, train
+from testbed.train import Logged, compiling_pays, train
 from testbed.train.cuda import WholeStep, captures
 from testbed.train.feed import ResidentFeed
 from testbed.train.learner import _likeness, make_learner
@@ -116,6 +120,24 @@ def test_a_compiled_step_learns_the_same_and_runs_of_a_shape_share_it(tiny_spec,
         assert compiled[1] == pytest.approx(plain[1], rel=1e-5)
         assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
+
+
+def test_a_configuration_says_what_is_compiled(tiny_config, tiny_source):
+    def made(**train):
+        config = tiny_config.model_copy(update={"train": tiny_config.train.model_copy(update=train)})
+        plan = sweep.plan(config, tiny_source.facts)
+        return choose_engines(plan, config.train, CPU, 1).plan.grid[0]
+
+    assert made(compile=True).engine.compile
+    assert not made(compile=False).engine.compile
+    assert not made().engine.compile  # on a CPU it is never paid back
+    assert made(compile=True).run_id != made().run_id
+    assert can_pack(made(compile=True))
+    assert not packed((made(compile=True),), 1)[0].engine.compile
+    with pytest.raises(ConfigError, match=r"train\.compile: found true .* 2 processes"):
+        made(compile=True, processes=2, pack="none")
+    assert compiling_pays(1e17)
+    assert not compiling_pays(1e15)
 
 
 def with_engine(spec, **engine):

@@ -159,6 +159,9 @@ class Train(_Table):
         "auto",
         description='split weights and moments among the processes: true, false or "auto" (where copies do not fit)',
     )
+    compile: Literal["auto"] | bool = Field(
+        "auto", description='torch.compile for single runs: true, false or "auto" (on CUDA, where it is soon paid back)'
+    )
     trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
     branch_evals: int = Field(1, ge=0, le=100, description="losses logged inside each cooldown")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from testbed.data import TokenSource
 from testbed.errors import ConfigError
 from testbed.records import RunSpec
 from testbed.sweep import Plan, same_kind
-from testbed.train import Choice, available_bytes, choose_passes
+from testbed.train import Choice, available_bytes, choose_passes, compiling_pays
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,19 @@ def choose_engines(
     available = available_bytes(device, _sharers(device, workers))
     kinds = [kind for role in (plan.grid, plan.target) for kind in same_kind(role)]
     choices = [choose_passes(kind[0], train, device, available, source) for kind in kinds]
-    chosen = {_name(spec): choice for kind, choice in zip(kinds, choices, strict=True) for spec in kind}
-    return Engines(plan.trained_by([chosen[_name(spec)].spec.engine for spec in plan.runs]), tuple(choices))
+    chosen = {
+        _name(spec): choice.spec.engine.model_copy(update={"compile": _compiles(kind, train, device)})
+        for kind, choice in zip(kinds, choices, strict=True)
+        for spec in kind
+    }
+    return Engines(plan.trained_by([chosen[_name(spec)] for spec in plan.runs]), tuple(choices))
+
+
+def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bool:
+    """Whether the runs of a kind are compiled where each is trained by itself."""
+    if train.compile != "auto":
+        return train.compile
+    return device.type == "cuda" and kind[0].engine.processes == 1 and compiling_pays(sum(spec.flops for spec in kind))
 
 
 def _sharers(device: torch.device, workers: int) -> int:

@@ -43,7 +43,7 @@ def find_family(name: str) -> Family:
 
 def can_pack(spec: RunSpec) -> bool:
     """Whether runs like this can be trained side by side (see `packed.PackedGPT`)."""
-    return spec.shape.family == "gpt" and spec.engine == Engine(pack=spec.engine.pack)
+    return spec.shape.family == "gpt" and spec.engine == Engine(pack=spec.engine.pack, compile=spec.engine.compile)
 
 
 __all__ = ["FAMILIES", "Family", "can_pack", "find_family"]

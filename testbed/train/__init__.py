@@ -1,6 +1,7 @@
 """Training runs, one or several of a shape side by side; see `loop.train`."""
 
 from testbed.train.calibration import Pace, measure_paces
+from testbed.train.cuda import compiling_pays
 from testbed.train.device import choose_device
 from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, train
 from testbed.train.memory import Memory, available_bytes, estimate
@@ -20,6 +21,7 @@ __all__ = [
     "available_bytes",
     "choose_device",
     "choose_passes",
+    "compiling_pays",
     "estimate",
     "measure_paces",
     "train",

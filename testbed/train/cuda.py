@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from testbed.records import RunSpec
 
 _WARM_UP = 3  # steps before a capture: libraries choose and allocate what they need, compilers compile
+_PAID_BACK = 5e16  # training FLOPs on a GPU of a Hopper's size: 3 minutes, of which a compiled network saves about 40 s
 _SHAPES = 64  # that one process may compile a network's code for; torch gives up after 8 by itself
 
 captures: Counter[str] = Counter()  # graphs captured by this process, by the label of their shape
@@ -95,6 +96,11 @@ def _stream() -> torch.cuda.Stream:
 def _pool() -> Any:
     """The memory of every graph of this process: no step leaves anything there, so any may follow any."""
     return torch.cuda.graph_pool_handle()
+
+
+def compiling_pays(flops: float) -> bool:
+    """Whether training of so many FLOPs, of one shape, saves the half minute or more that compiling it takes."""
+    return flops >= _PAID_BACK
 
 
 def compiled(network: nn.Module, deterministic: bool) -> Callable[[Tensor], Tensor]:
