@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from testbed.config import Train, load_config
+from testbed.errors import ConfigError
+from testbed.estimate import estimate as estimate_study
 from testbed.models import find_family
 from testbed.records import Engine, Shape
+from testbed.study import Study
 from testbed.train.memory import available_bytes, estimate, fit_micro_rows, share_rows
 from testbed.train.module import ModuleLearner
+from testbed.train.passes import choose_passes, fastest
 from testbed.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
 
 CPU = torch.device("cpu")
@@ -123,3 +128,85 @@ def test_a_gpt2_of_1_5_billion_fits_a_gpu_of_80_gb_in_passes(tiny_spec):
 
 def test_runs_share_what_there_is():
     assert available_bytes(CPU, 2) == available_bytes(CPU) // 2 > 0
+
+
+# --- what is chosen by it -----------------------------------------------------------------------
+
+
+def test_a_batch_goes_through_at_once_where_it_fits(tiny_spec):
+    spec = shaped(tiny_spec, "gpt")
+    choice = choose_passes(spec, Train(), CPU, estimate(spec).bytes)
+    assert choice.spec == spec
+    assert choice.fits
+    assert choice.sentence() == ""
+
+
+def test_less_memory_makes_smaller_passes_and_then_recomputed_blocks(tiny_spec):
+    spec = shaped(tiny_spec, "gpt", depth=8)
+    by_two = shaped(tiny_spec, "gpt", depth=8, micro_rows=2)
+    choice = choose_passes(spec, Train(), CPU, estimate(by_two).bytes + 100)
+    assert choice.spec == by_two
+    assert choice.sentence().startswith("width 64: 2 windows a pass; ")
+    by_one = estimate(shaped(tiny_spec, "gpt", depth=8, micro_rows=1)).bytes
+    tight = choose_passes(spec, Train(), CPU, by_one - 1)
+    assert tight.fits
+    assert tight.spec.engine.recompute
+    assert "blocks recomputed" in tight.sentence()
+
+
+def test_what_the_configuration_says_is_kept(tiny_spec):
+    spec, plenty = shaped(tiny_spec, "gpt", micro_rows=2), 10**12
+    assert choose_passes(spec, Train(micro_rows=2), CPU, plenty).spec == spec
+    spec = shaped(tiny_spec, "gpt", recompute=True)
+    assert choose_passes(spec, Train(recompute=True), CPU, plenty).spec == spec
+    spec, by_one = shaped(tiny_spec, "gpt", depth=8), shaped(tiny_spec, "gpt", depth=8, micro_rows=1)
+    never = choose_passes(spec, Train(recompute=False), CPU, estimate(by_one).bytes - 1)
+    assert never.spec == by_one
+    assert not never.fits
+
+
+def test_shards_are_made_where_copies_do_not_fit(tiny_spec):
+    spec = shaped(tiny_spec, "gpt", processes=2)
+    held = 16 * spec.counts.n_params_total
+    copies = choose_passes(spec, Train(processes=2), CPU, 4 * held)
+    assert copies.spec.engine.processes == 2
+    assert not copies.spec.engine.sharded
+    shards = choose_passes(spec, Train(processes=2), CPU, held)
+    assert shards.spec.engine.sharded
+    assert "2 processes with shards" in shards.sentence()
+
+
+def test_the_fastest_is_one_of_those_that_were_tried(tiny_spec, tiny_source):
+    spec = shaped(tiny_spec, "gpt")
+    ways = [shaped(tiny_spec, "gpt", micro_rows=rows, recompute=again) for rows in (2, 8) for again in (False, True)]
+    assert fastest(ways, tiny_source, CPU) in ways
+    assert fastest([spec], tiny_source, CPU) == spec
+
+
+def test_the_plan_shows_memory_and_what_does_not_fit(tiny_toml, tmp_path):
+    shown = estimate_study(load_config(tiny_toml, ["train.pack='none'", "train.micro_rows=2"]), calibrate=False)
+    assert [run["memory_bytes"] for run in shown.as_json()["runs"]] == [estimate(s).bytes for s in shown.plan.runs]
+    assert {run["micro_rows"] for run in shown.as_json()["runs"]} == {2}
+    assert any(line.startswith("width 8: 2 windows a pass; ") for line in shown.sentences())
+    overrides = ["model.head_size=8", "model.depth=128", "target.width=8192", "train.pack='none'"]
+    giant = load_config(tiny_toml, overrides)
+    lines = estimate_study(giant, calibrate=False).sentences()
+    assert any(line.startswith("width 8192 does not fit: a process needs 1.65 TB of ") for line in lines)
+    with pytest.raises(ConfigError, match=r"width 8192 does not fit: .*; raise train.processes"):
+        Study.create(giant, tmp_path / "giant")
+    assert not (tmp_path / "giant").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_gpu_really_takes_about_that_much(tiny_spec, tiny_source, recompute):
+    spec = shaped(tiny_spec, "gpt", rows=512, width=512, depth=8, recompute=recompute)
+    spec = spec.model_copy(update={"precision": "bf16"})
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    learner = ModuleLearner(spec, tiny_source, torch.device("cuda"))
+    learner._step()
+    taken = torch.cuda.max_memory_allocated() - before
+    assert 0.7 * estimate(spec).bytes < taken < 1.3 * estimate(spec).bytes

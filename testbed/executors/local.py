@@ -146,7 +146,7 @@ class LocalExecutor:
 
         A worker whose runs take several processes has as many cores or GPUs.
         """
-        device, processes = choose_device(self.device), max(spec.engine.processes for spec in specs)
+        device, processes = choose_device(self.device), max((s.engine.processes for s in specs), default=1)
         count = max(1, (self.workers or default_workers(device, specs)) // processes)
         if device.type == "cpu":
             return [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")] * count
