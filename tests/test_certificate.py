@@ -15,7 +15,7 @@ from testbed.validate.certificate import Certificate
 from testbed.validate.collapse import Collapse, Stray
 from testbed.validate.outliers import Outlier, Outliers
 from testbed.validate.transfer import judge_coordinates
-from testbed.validate.tuning import follow
+from testbed.validate.tuning import Shift, follow
 
 from .test_coordinates import planted
 from .test_tuning import PLACES, brackets
@@ -107,6 +107,19 @@ def test_what_a_finished_sweep_says_comes_with_what_to_do():
     assert "w0016-x (width 16 at 320k tokens) lies off the other seeds of its cell (+5.00 %, 8.0 errors)" in told
     assert "grid.init_seeds = 2" in told
     assert "testbed tune runs/planted --widths 48" in told
+
+
+def test_exponents_that_hang_on_the_rule_are_named():
+    interval = {name: {"low": 0.4, "high": 0.46, "level": 0.9} for name in ("alpha", "beta", "E")}
+    params = {"alpha": 0.43, "beta": 0.42, "E": 0.44}
+    shift = Shift(law="hoffmann", params=params, intervals=interval, corrected=params | {"beta": 0.36}, bias=0.002)
+    assert shift.bent == ("beta",)
+    told = words(certificate(brackets(lambda *_: 0.2, noise=0.0005), shifts=(shift,)))
+    assert "Exponents of its laws are in part those of its learning rates." in told
+    assert (
+        "beta from 0.420 (0.400 to 0.460) to 0.360, out of its interval; of the error of its forecast +0.20 %" in told
+    )
+    assert "in part" not in words(certificate(brackets(lambda *_: 0.2, noise=0.0005)))
 
 
 def test_tables_have_a_row_a_corner_and_a_row_a_rung():

@@ -10,6 +10,7 @@ import pytest
 
 from testbed.config import Forecast as Settings
 from testbed.errors import TableError
+from testbed.validate import fit_laws
 from testbed.validate.bracket import judge_corners
 from testbed.validate.tuning import follow, shifts
 from testbed.validate.valley import excesses, vertices
@@ -210,11 +211,13 @@ def test_a_wrong_rate_that_bends_a_law_is_taken_out_of_it():
         loss=points["loss"] * np.exp([excess(w, d) for w, d in zip(points["width"], points["tokens"], strict=True)])
     )
     settings = Settings(laws=("hoffmann",), bootstrap=100)
-    (shift,) = shifts(bent, rungs, settings, "planted", (1e6, 3e7))
+    fits = fit_laws(bent, settings, "planted")
+    (shift,) = shifts(bent, fits, rungs, settings, "planted", (1e6, 3e7))
+    assert "alpha" in shift.bent
     assert shift.corrected["alpha"] == pytest.approx(0.35, abs=0.005)
     assert shift.params["alpha"] - 0.35 > 0.03
     assert shift.corrected["E"] == pytest.approx(1.2, abs=0.02)
     assert shift.params["E"] > 1.35
     assert -0.05 < shift.bias < 0  # the bent law expects too little of a target that is bent as well
-    (alone,) = shifts(bent, rungs, settings, "planted", None)
+    (alone,) = shifts(bent, fits, rungs, settings, "planted", None)
     assert alone.bias is None

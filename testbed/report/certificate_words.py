@@ -10,7 +10,7 @@ from testbed.validate.bracket import Corner, Range
 from testbed.validate.certificate import TOLERANCE, Certificate
 from testbed.validate.outliers import Outlier
 from testbed.validate.transfer import Coordinate
-from testbed.validate.tuning import Shift, Trend
+from testbed.validate.tuning import EXPONENTS, Shift, Trend
 
 _BEYOND = {
     "below": "lower than the bracket",
@@ -18,7 +18,6 @@ _BEYOND = {
     "cliff": "next to where runs diverge",
     "unclear": "not to be told from these losses",
 }
-_LETTERS = {"alpha", "beta", "a", "b"}  # exponents of the laws
 
 
 def certificate_sentences(certificate: Certificate, path: str) -> list[str]:
@@ -32,7 +31,12 @@ def certificate_sentences(certificate: Certificate, path: str) -> list[str]:
 
 
 def verdict_sentence(certificate: Certificate) -> str:
-    """The answer."""
+    """The answer, and whether the exponents hang on it."""
+    bent = any(shift.bent for shift in certificate.shifts)
+    return _answer(certificate) + " Exponents of its laws are in part those of its learning rates." * bent
+
+
+def _answer(certificate: Certificate) -> str:
     if certificate.answer == "right":
         return f"The learning rates are right to {100 * TOLERANCE:g} % of the loss at every rung of the grid."
     if certificate.answer == "wrong":
@@ -140,7 +144,10 @@ def _trend_sentences(trend: Trend) -> Iterator[str]:
 
 def _shift_sentence(shift: Shift) -> str:
     moved = ", ".join(
-        f"{name} {shift.params[name]:.3f} to {shift.corrected[name]:.3f}" for name in shift.params if name in _LETTERS
+        f"{name} from {shift.params[name]:.3f} ({_range(shift.intervals[name], '.3f')}) to {shift.corrected[name]:.3f}"
+        + ", out of its interval" * (name in shift.bent)
+        for name in shift.params
+        if name in EXPONENTS
     )
     bias = ""
     if shift.bias is not None:

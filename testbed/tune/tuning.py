@@ -120,11 +120,12 @@ def checked(certificate: Certificate, study: Study) -> Certificate:
     at = None
     if target is not None:
         at = (float(getattr(target.counts, config.forecast.n)), float(target.horizons[-1].tokens))
+    fits, settings, rungs = study.fit(), config.forecast, certificate.rungs
     changes = {
         "made_at": now(),
-        "shifts": shifts(points, certificate.rungs, config.forecast, config.name, at) if certificate.rungs else (),
+        "shifts": shifts(points, fits, rungs, settings, config.name, at) if rungs else (),
         "collapse": collapse(points),
-        "outliers": find_outliers(points, study.fit(), config.forecast),
+        "outliers": find_outliers(points, fits, settings),
     }
     return certificate.model_copy(update=changes)
 

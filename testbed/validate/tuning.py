@@ -8,7 +8,7 @@ be fitted to losses without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from testbed.validate.valley import Valley, vertices
 Array = NDArray[np.float64]
 
 _DRAWS = 2000
+EXPONENTS = ("alpha", "beta", "a", "b")  # as the laws call them
 _LEAST_BOOTSTRAP = 100  # the refits are looked at for their parameters alone
 
 
@@ -53,16 +54,22 @@ class Rung(Record):
 
 
 class Shift(Record):
-    """One law's parameters as fitted, and fitted to losses without the excess; `bias` is what that does to its forecast.
+    """One law's parameters as fitted, with their intervals, and fitted to losses without the excess.
 
-    `bias` is relative: the law's prediction of the target from the losses as they are, over that from
-    losses without the excess with the target's own excess put back; None without a target.
+    `bias` is what the excess does to the law's forecast, relative: its prediction of the target from the losses as
+    they are, over that from losses without the excess with the target's own excess put back; None without a target.
     """
 
     law: str
     params: dict[str, float]
+    intervals: dict[str, Range]
     corrected: dict[str, float]
     bias: float | None
+
+    @property
+    def bent(self) -> tuple[str, ...]:
+        """Exponents that the excess moves out of their own intervals."""
+        return tuple(p for p in self.params if p in EXPONENTS and not self.intervals[p].holds(self.corrected[p]))
 
 
 def follow(
@@ -108,11 +115,16 @@ def follow(
 
 
 def shifts(
-    points: pd.DataFrame, rungs: Sequence[Rung], settings: Settings, where: str, target: tuple[float, float] | None
+    points: pd.DataFrame,
+    fits: Mapping[str, Fit],
+    rungs: Sequence[Rung],
+    settings: Settings,
+    where: str,
+    target: tuple[float, float] | None,
 ) -> tuple[Shift, ...]:
-    """Every law of the configuration, fitted to the grid's losses with and without the rungs' excess.
+    """Every law as fitted to the grid's losses, and fitted to these without the rungs' excess.
 
-    `points` is the study's table; `target` is its n and tokens, None without one.
+    `points` is the study's table, `fits` are the laws fitted to it; `target` is its n and tokens, None without one.
     """
     quick = settings.model_copy(update={"bootstrap": _LEAST_BOOTSTRAP})
     excess = {(rung.width, rung.tokens): rung.excess for rung in rungs}
@@ -123,10 +135,11 @@ def shifts(
         Shift(
             law=name,
             params=fit.theta,
+            intervals={parameter: _interval(fit, parameter, settings.level) for parameter in fit.theta},
             corrected=corrected[name].theta,
             bias=_bias(fit, corrected[name], target, at_target),
         )
-        for name, fit in fit_laws(points, quick, where).items()
+        for name, fit in fits.items()
     )
 
 
@@ -173,6 +186,11 @@ def _trend(tilt: Array, moving: list[int], ends: list[float], level: float) -> T
         low, high = np.quantile(column[1:], ends)
         powers |= {name: float(column[0]), f"{name}_interval": Range(low=float(low), high=float(high), level=level)}
     return Trend.model_validate(powers)
+
+
+def _interval(fit: Fit, parameter: str, level: float) -> Range:
+    low, high = fit.interval(parameter, level)
+    return Range(low=low, high=high, level=level)
 
 
 def _bias(fit: Fit, corrected: Fit, target: tuple[float, float] | None, excess: float | None) -> float | None:
