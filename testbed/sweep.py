@@ -262,11 +262,6 @@ def _check_pack(spec: RunSpec, train: Train) -> None:
 def _check_processes(spec: RunSpec) -> None:
     """Every process takes as many windows as the others, of a batch and of the validation."""
     seq_len = spec.shape.seq_len
-    if spec.engine.compile and spec.engine.processes > 1:
-        raise ConfigError(
-            f"train.compile: found true for the {spec.role}, whose runs are trained by {spec.engine.processes} processes each; "
-            "only runs of one process are compiled: leave it to auto, or lower train.processes"
-        )
     validated = spec.data.val_tokens // (seq_len - spec.data.first_scored)
     for name, windows in (("train.batch_tokens", spec.batch_tokens // seq_len), ("data.val_windows", validated)):
         if windows % spec.engine.processes:

@@ -254,6 +254,11 @@ class Config(_Table):
             and (self.target is None or not self.target.processes)
         ):
             raise ValueError("train.sharded = true splits a run among several processes: raise train.processes")
+        processes = max(self.train.processes, (self.target.processes if self.target else None) or 1)
+        if self.train.compile is True and processes > 1:
+            raise ValueError(
+                f"train.compile = true is for runs of one process, and these take {processes}; leave it to auto"
+            )
         for width in (*self.grid.widths, *([self.target.width] if self.target else [])):
             if width % self.model.head_size:
                 raise ValueError(f"width {width} is not a multiple of model.head_size ({self.model.head_size})")
