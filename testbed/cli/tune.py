@@ -11,7 +11,7 @@ import typer
 from testbed.cli.loop import Device, Overrides, Retry, Workers, load_settings
 from testbed.cli.output import AsJson, console, errors, print_json, print_table
 from testbed.errors import ConfigError
-from testbed.units import parse_count
+from testbed.units import parse_count, show_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,6 +110,8 @@ def _brackets(
 def _train(tuning: Tuning, retry_failed: bool, terminal: Console) -> None:
     from testbed.display import progress
 
+    cost = f"{show_count(tuning.flops)} FLOPs, {tuning.share:.2g} times the grid's"
+    terminal.print(f"{len(tuning.folder.specs)} runs, {cost}; in {tuning.folder.path}", markup=False, soft_wrap=True)
     with progress(tuning.folder.specs, "training the brackets", terminal) as watcher:
         tuning.train(watcher, retry_failed)
 

@@ -57,6 +57,16 @@ class Tuning:
         folder = SweepFolder(path, config, folder.specs)
         return cls(folder.extended(_packed(lacking, config, source)) if lacking else folder, source)
 
+    @property
+    def flops(self) -> int:
+        """Training FLOPs of all brackets."""
+        return sum(spec.flops for spec in self.folder.specs)
+
+    @property
+    def share(self) -> float:
+        """These FLOPs over those of the grid itself."""
+        return self.flops / sum(spec.flops for spec in plan(self.folder.config, self.source.facts).grid)
+
     def train(self, watcher: Watcher, retry_failed: bool = False) -> None:
         """Train what is not done; a run that diverges is a finding, RunFailed names those that failed otherwise."""
         Study(self.folder).train("tune", watcher, retry_failed)
@@ -108,7 +118,7 @@ class Tuning:
             collapse=None,
             outliers=None,
             runs=len(self.folder.specs),
-            flops=sum(spec.flops for spec in self.folder.specs),
+            flops=self.flops,
         )
         return checked(certificate, study) if study is not None and _complete(study) else certificate
 
