@@ -7,6 +7,7 @@ import torch
 from testbed.config import Train, load_config
 from testbed.errors import ConfigError
 from testbed.estimate import estimate as estimate_study
+from testbed.executors.packing import _side_by_side
 from testbed.models import find_family
 from testbed.records import Engine, Shape
 from testbed.study import Study
@@ -192,7 +193,7 @@ def test_the_plan_shows_memory_and_what_does_not_fit(tiny_toml, tmp_path):
     giant = load_config(tiny_toml, overrides)
     lines = estimate_study(giant, calibrate=False).sentences()
     assert any(line.startswith("width 8192 does not fit: a process needs 1.65 TB of ") for line in lines)
-    with pytest.raises(ConfigError, match=r"width 8192 does not fit: .*; raise train.processes"):
+    with pytest.raises(ConfigError, match=r"width 8192 does not fit: .*; share it among more GPUs"):
         Study.create(giant, tmp_path / "giant")
     assert not (tmp_path / "giant").exists()
 
@@ -210,3 +211,12 @@ def test_a_gpu_really_takes_about_that_much(tiny_spec, tiny_source, recompute):
     learner._step()
     taken = torch.cuda.max_memory_allocated() - before
     assert 0.7 * estimate(spec).bytes < taken < 1.3 * estimate(spec).bytes
+
+
+def test_packs_are_measured_as_far_as_memory_goes(tiny_spec):
+    ways = [(shaped(tiny_spec, "gpt", pack=pack),) for pack in (None, 1, 2, 3)]
+    needs = [estimate(way[0]).bytes for way in ways]
+    assert needs == [needs[0], needs[0], 2 * needs[0], 3 * needs[0]]
+    for fitting in range(1, 5):
+        assert _side_by_side(ways, sum(needs[:fitting])) == ways[:fitting]
+    assert _side_by_side(ways, 1) == ways[:1]

@@ -40,9 +40,11 @@ def choose_engines(
 
     One choice for all runs of a kind; with `source` it is measured on a GPU where memory is short.
     """
-    available = available_bytes(device, _sharers(device, workers))
     kinds = [kind for role in (plan.grid, plan.target) for kind in same_kind(role)]
-    choices = [choose_passes(kind[0], train, device, available, source) for kind in kinds]
+    choices = [
+        choose_passes(kind[0], train, device, available_bytes(device, sharers(device, workers, kind[0])), source)
+        for kind in kinds
+    ]
     chosen = {
         _name(spec): choice.spec.engine.model_copy(update={"compile": _compiles(kind, train, device)})
         for kind, choice in zip(kinds, choices, strict=True)
@@ -58,9 +60,11 @@ def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bo
     return device.type == "cuda" and kind[0].engine.processes == 1 and compiling_pays(sum(spec.flops for spec in kind))
 
 
-def _sharers(device: torch.device, workers: int) -> int:
-    """Workers on one device: all of a CPU's, a GPU's share of them."""
-    return workers if device.type == "cpu" else -(-workers // torch.cuda.device_count())
+def sharers(device: torch.device, workers: int, spec: RunSpec | None = None) -> int:
+    """Processes that share one device's memory: all of a CPU's, a GPU's part of the workers."""
+    if device.type == "cpu":
+        return max(workers, spec.engine.processes if spec else 1)
+    return -(-workers // torch.cuda.device_count())
 
 
 def _name(spec: RunSpec) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
 from testbed.config import Train
 from testbed.data import TokenSource
+from testbed.executors.engines import sharers
 from testbed.models import can_pack
 from testbed.records import RunSpec
 from testbed.sweep import Plan, packed, packs, same_kind
-from testbed.train import Pace, measure_paces
+from testbed.train import Pace, available_bytes, estimate, measure_paces
 
 _WORTH = 0.97  # another way is worth it where it takes less than this share of the time
 
@@ -68,8 +70,9 @@ def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.de
     """Measure the ways to train the runs of each shape on `device`, and take those that end first on so many workers."""
     taken: dict[str, list[Way]] = {}
     sentences = []
+    available = available_bytes(device, sharers(device, workers))
     for role, specs in (("grid", plan.grid), ("target", plan.target)):
-        options = [_ways(runs, train, source, device) for runs in same_kind(specs)]
+        options = [_ways(runs, train, source, device, available) for runs in same_kind(specs)]
         taken[role] = _first_to_end(options, workers)
         sentences += [_why(ways, way, workers) for ways, way in zip(options, taken[role], strict=True)]
     engines = {}
@@ -92,16 +95,26 @@ def makespan(durations: Sequence[float], workers: int) -> float:
     return max(loads)
 
 
-def _ways(runs: tuple[RunSpec, ...], train: Train, source: TokenSource, device: torch.device) -> list[Way]:
-    """The ways that the configuration allows, smaller packs first."""
+def _ways(
+    runs: tuple[RunSpec, ...], train: Train, source: TokenSource, device: torch.device, available: int
+) -> list[Way]:
+    """The ways that the configuration and the memory allow, smaller packs first."""
     sizes: list[int | None] = [None]
     if isinstance(train.pack, int):
         sizes = [train.pack]
     elif train.pack == "auto" and can_pack(runs[0]):
         sizes += sorted({-(-len(runs) // in_packs) for in_packs in range(1, len(runs) + 1)})
-    settled = [packed(runs, largest) for largest in sizes]
+    settled = _side_by_side([packed(runs, largest) for largest in sizes], available)
     paces = measure_paces([packs(each)[0] for each in settled], source, device)
     return [Way(each, pace) for each, pace in zip(settled, paces, strict=True)]
+
+
+def _side_by_side(settled: list[tuple[RunSpec, ...]], available: int) -> list[tuple[RunSpec, ...]]:
+    """The first of the ways, and as many more as can be measured beside each other in so many bytes."""
+    needs = accumulate(estimate(runs[0]).bytes for runs in settled)
+    return [
+        runs for index, (runs, need) in enumerate(zip(settled, needs, strict=True)) if index == 0 or need <= available
+    ]
 
 
 def _first_to_end(options: Sequence[Sequence[Way]], workers: int) -> list[Way]:

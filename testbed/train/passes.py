@@ -43,7 +43,7 @@ class Choice:
         """What was chosen and what does not fit; empty where a batch simply goes through at once."""
         engine, width = self.spec.engine, self.spec.shape.width
         needs = f"{show_bytes(self.memory.bytes)} of {show_bytes(self.available)}"
-        ways = [f"{engine.micro_rows} windows a pass"] if engine.micro_rows else []
+        ways = [f"{engine.micro_rows} window{'s' * (engine.micro_rows > 1)} a pass"] if engine.micro_rows else []
         ways += ["blocks recomputed"] if engine.recompute else []
         ways += [f"{engine.processes} processes with {'shards' if engine.sharded else 'copies'}"] * (
             engine.processes > 1
@@ -51,7 +51,8 @@ class Choice:
         if not self.fits:
             return (
                 f"width {width} does not fit: a process needs {needs} ({', '.join(ways) or 'the whole batch at once'}); "
-                "raise train.processes, or leave train.micro_rows and train.recompute to auto"
+                "share it among more GPUs (train.processes, target.processes), or leave train.micro_rows and "
+                "train.recompute to auto"
             )
         return f"width {width}: {', '.join(ways)}; {needs}" if ways else ""
 
