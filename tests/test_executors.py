@@ -12,7 +12,7 @@ import pytest
 from testbed.config import load_config
 from testbed.data import open_source
 from testbed.errors import FolderError, TestbedError
-from testbed.executors import LocalExecutor, Outcome
+from testbed.executors import LocalExecutor, Outcome, settle_packs
 from testbed.store import SweepFolder
 from testbed.store.table import sweep_points
 from testbed.sweep import packs, plan
@@ -39,7 +39,8 @@ class Quiet:
 
 def fresh(tiny_toml, path, *overrides):
     config = load_config(tiny_toml, overrides)
-    return SweepFolder.create(path, config, plan(config, open_source(config.data).facts).runs)
+    made = settle_packs(plan(config, open_source(config.data).facts), config.train)
+    return SweepFolder.create(path, config, made.runs)
 
 
 def table(sweep):

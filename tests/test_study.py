@@ -11,6 +11,7 @@ from testbed.config import load_config
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.records import RunSpec
 from testbed.study import Study
+from testbed.sweep import packs
 
 from .test_executors import Quiet, fresh
 
@@ -98,16 +99,27 @@ def test_a_tampered_forecast_is_not_judged(finished, tmp_path):
 def test_failed_runs_stop_the_loop_with_their_reasons_and_can_be_retried(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "tiny")
     study = Study(sweep)
-    broken = sweep.run(sweep.of_role("grid")[0])
-    broken.path.mkdir(parents=True)
-    broken.fail("the disk was full", "trace")
+    broken = [sweep.run(spec) for spec in packs(sweep.of_role("grid"))[0]]
+    for run in broken:
+        run.path.mkdir(parents=True)
+        run.fail("the disk was full", "trace")
     with pytest.raises(
-        RunFailed, match=r"1 of 6 grid runs failed:\n.*the disk was full\nMend the cause .*--retry-failed"
+        RunFailed, match=r"2 of 6 grid runs failed:\n.*the disk was full\n.*\nMend the cause .*--retry-failed"
     ):
         study.train("grid", Quiet())
-    assert [sweep.run(s).state() for s in sweep.of_role("grid")].count("done") == 5
+    assert [sweep.run(s).state() for s in sweep.of_role("grid")].count("done") == 4
     study.train("grid", Quiet(), retry_failed=True)
-    assert broken.state() == "done"
+    assert all(run.state() == "done" for run in broken)
+
+
+def test_a_failed_run_is_tried_again_where_its_pack_is_trained_anyway(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "tiny")
+    first = sweep.run(packs(sweep.of_role("grid"))[0][0])
+    first.path.mkdir(parents=True)
+    first.fail("the disk was full", "trace")
+    Study(sweep).train("grid", Quiet())
+    assert {sweep.run(spec).state() for spec in sweep.of_role("grid")} == {"done"}
+    assert first.failure() is None
 
 
 def test_a_configuration_without_a_target(tiny_toml, tmp_path):
