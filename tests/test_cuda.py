@@ -7,13 +7,15 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from testbed import sweep
-from testbed.config import Config
+from testbed.config import Config, load_config
 from testbed.executors.engines import choose_engines
 from testbed.models import can_pack
 from testbed.records import Engine
@@ -322,3 +324,44 @@ def test_the_feed_looks_ahead_while_steps_are_replayed(tiny_spec, tiny_source, d
         feed.seek(step)
         expected = torch.as_tensor(tiny_source.rows(tiny_spec.data_seed, step * rows, rows)).long()
         assert torch.equal(feed.windows()[0].cpu(), expected)
+
+
+# --- the studies for a GPU ------------------------------------------------------------------------------
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.mark.parametrize("name, text", [("gpu_ladder", False), ("gpu_ladder_text", True)])
+def test_the_ladders_for_a_gpu_are_what_their_headers_say(tiny_source, name, text):
+    config = load_config(CONFIGS / f"{name}.toml")
+    vocab = 257 if text else config.data.zipf.vocab_size
+    facts = tiny_source.facts.model_copy(update={"vocab_size": vocab, "seq_len": config.data.seq_len})
+    made = sweep.plan(config, facts)
+    sizes = sorted({spec.counts.n_params_non_embedding for spec in made.grid})
+    assert len(sizes) == 5
+    assert 1e6 < sizes[0] < 2e6 and 8e7 < sizes[-1] < 1e8
+    assert {len(spec.horizons) for spec in made.grid} == {4}
+    assert len(made.grid) == 10
+    largest = max(spec.counts.flops_per_token * spec.horizons[-1].tokens for spec in made.grid)
+    (target,) = made.target
+    assert target.counts.flops_per_token * target.horizons[-1].tokens >= 10 * largest
+    assert made.warnings == ()
+    header = (CONFIGS / f"{name}.toml").read_text()
+    for role, specs in (("grid", made.grid), ("target", made.target)):
+        assert f"{sum(spec.flops for spec in specs):.1e}".replace("e+", "e") in header, role
+
+
+def test_the_language_of_the_ladder_has_the_entropy_of_its_header():
+    zipf = load_config(CONFIGS / "gpu_ladder.toml").data.zipf
+    q = np.concatenate(
+        [m / n / (1 / n).sum() for m, s in zip(zipf.mass, zipf.successors, strict=True) for n in [np.arange(1, s + 1)]]
+    )
+    assert f"{-(q * np.log(q)).sum():.4f} nats/token" in (CONFIGS / "gpu_ladder.toml").read_text()
+
+
+def test_gpt2_has_gpt2s_size(tiny_source):
+    config = load_config(CONFIGS / "gpt2_124m.toml")
+    facts = tiny_source.facts.model_copy(update={"vocab_size": config.data.vocab_size, "seq_len": 1024})
+    (spec,) = sweep.plan(config, facts).grid
+    assert spec.counts.n_params_total == pytest.approx(124.4e6, rel=1e-3)
+    assert spec.batch_tokens == 2**19

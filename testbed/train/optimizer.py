@@ -55,13 +55,16 @@ def adamw(groups: list[dict[str, Any]], spec: RunSpec) -> torch.optim.AdamW:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Every group's rate as this share of its peak."""
-    for group in optimizer.param_groups:
-        rate = group["peak"] * factor
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+    """Every group's rate as this share of its peak; on CUDA by two launches, however many groups there are."""
+    groups = optimizer.param_groups
+    rates = [group["peak"] * factor for group in groups]
+    if isinstance(groups[0]["lr"], Tensor):
+        there = [group["lr"] for group in groups]
+        torch._foreach_zero_(there)
+        torch._foreach_add_(there, rates)
+        return
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def start_anew(optimizer: torch.optim.Optimizer, peaks: Iterable[float]) -> None:
