@@ -55,6 +55,11 @@ def test_a_rule_that_leaves_two_percent_is_wrong():
     assert "times its rate would be best" in words(made)
 
 
+def test_one_seed_is_told_to_be_one():
+    assert "Of one seed" in words(certificate(brackets(lambda *_: 0.0, noise=0.001, seeds=1)))
+    assert "Of one seed" not in words(certificate(brackets(lambda *_: 0.0, noise=0.001, seeds=2)))
+
+
 def test_noise_leaves_the_answer_open():
     made = certificate(brackets(lambda *_: 0.3, noise=0.02, rng=np.random.default_rng(2)))
     assert made.answer == "open"

@@ -101,6 +101,8 @@ def _bracket_sentences(certificate: Certificate) -> Iterator[str]:
             f"interval {_percent_range(worst.interval)}): at width {worst.width} and {show_count(worst.tokens)} tokens, where "
             f"{worst.optimum:.2f} times its rate would be best."
         )
+    if min(corner.seeds for corner in corners) == 1:
+        yield "Of one seed it cannot be seen how the best rate differs between seeds: these intervals leave that out."
     if certificate.trend is not None:
         yield from _trend_sentences(certificate.trend)
     for rung in certificate.rungs:
