@@ -26,14 +26,16 @@ _USABLE = (
 class Memory:
     """Bytes that one process holds when a step needs most, by what they are for.
 
-    `activations` are what the way forward keeps for the way back, `logits` those held at a time with
-    their losses and gradients.
+    `activations` are what the way forward keeps for the way back, `backward` what that holds in passing
+    (gradients as wide as a feed-forward, three at a time), `logits` those held at a time with their
+    losses and gradients.
     """
 
     weights: int
     gradients: int
     moments: int
     activations: int
+    backward: int
     logits: int
 
     @property
@@ -67,6 +69,7 @@ def estimate(spec: RunSpec) -> Memory:
         gradients=runs * held,
         moments=runs * 2 * held,
         activations=runs * kept(rows),
+        backward=runs * 3 * _FP32 * 4 * spec.shape.width * tokens,
         logits=runs * logits,
     )
 
