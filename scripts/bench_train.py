@@ -39,13 +39,13 @@ def main(words: Sequence[str]) -> None:
         "sweep": bench_train_sweep.note(chosen.full),
         "gpu": bench_train_packing.GPU_NOTE,
     }
-    rows = []
+    head, rows = header(track), []
     for name in chosen.only:
         for row in sections[name]():
             rows.append(row)
             print(line([name, *row.cells.values()]), flush=True)
             if chosen.out is not None:
-                write(chosen.out, header(track), notes, rows)
+                write(chosen.out, head, notes, rows)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

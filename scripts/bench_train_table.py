@@ -63,6 +63,7 @@ def header(track: Track) -> dict[str, Any]:
         "precision": "bf16 autocast, fp32 weights" if device == "cuda" else "fp32",
         "clock": "wall seconds, device synchronised" if device == "cuda" else "CPU seconds of the process",
         "repeats": track.repeats,
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("testbed", "torch", "transformers")},
@@ -97,6 +98,7 @@ def markdown(head: dict[str, Any], notes: dict[str, str], rows: Sequence[Row]) -
         "# Training speed",
         "",
         f"{head['device']}, {head['cores']} cores, {head['threads']} thread a process, {head['precision']}; {head['date']}, "
+        f"load {head['load']} when it began; "
         f"Python {head['python']}, {versions}. Times are {head['clock']}; a figure is the median of {head['repeats']} rounds "
         "that contenders take in turns in one run (`python scripts/bench.py train`). Every repeat is in the .json beside it.",
     ]
