@@ -146,6 +146,19 @@ def with_engine(spec, **engine):
     return spec.model_copy(update={"engine": Engine(**engine)})
 
 
+def test_rates_held_in_tensors_are_those_of_the_schedule(tiny_spec, tiny_source):
+    """As they are on CUDA, where the very optimiser step that is captured reads them."""
+    plain, held = (PackedLearner(runs(tiny_spec, 3), tiny_source, CPU) for _ in range(2))
+    rates = torch.zeros(len(held.optimizer.param_groups))
+    for group, rate in zip(held.optimizer.param_groups, rates.unbind(), strict=True):
+        group["lr"] = rate
+    found, expected = learned(held), learned(plain)
+    for group, rate in zip(plain.optimizer.param_groups, rates, strict=True):
+        assert float(rate) == pytest.approx(group["lr"], rel=1e-7)
+    assert found[0] == pytest.approx(expected[0], rel=1e-6)
+    assert found[1] == pytest.approx(expected[1], rel=1e-6)
+
+
 # --- graphs ---------------------------------------------------------------------------------------
 
 

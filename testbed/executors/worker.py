@@ -8,6 +8,7 @@ checkpoint and leaves: a launcher that was killed never leaves orphans at work.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import signal
@@ -34,6 +35,8 @@ def main() -> None:
     folder, device_name, checkpoint_seconds = sys.argv[1:]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print goes to the log
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("testbed").setLevel(logging.INFO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
