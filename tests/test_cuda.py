@@ -18,6 +18,7 @@ from testbed import sweep
 from testbed.config import Config, load_config
 from testbed.executors.engines import choose_engines
 from testbed.models import can_pack
+from testbed.models.packed import _places
 from testbed.records import Engine
 from testbed.sweep import packed
 from testbed.train import Logged, compiling_pays, train
@@ -157,6 +158,14 @@ def test_rates_held_in_tensors_are_those_of_the_schedule(tiny_spec, tiny_source)
         assert float(rate) == pytest.approx(group["lr"], rel=1e-7)
     assert found[0] == pytest.approx(expected[0], rel=1e-6)
     assert found[1] == pytest.approx(expected[1], rel=1e-6)
+
+
+def test_the_ways_of_a_gpu_to_the_gradients_of_tables_are_those_of_a_cpu():
+    """Products with the tokens' places instead of sorted sums; the rest of the packed network is the same code."""
+    K, M, V, d = 2, 50, 7, 5
+    ids, dx = torch.randint(V, (K, M)), torch.randn(K, M, d)
+    summed = torch.zeros(K * V, d).index_add_(0, (ids + V * torch.arange(K)[:, None]).flatten(), dx.flatten(0, 1))
+    torch.testing.assert_close(torch.bmm(_places(ids, V), dx), summed.view(K, V, d))
 
 
 # --- graphs ---------------------------------------------------------------------------------------

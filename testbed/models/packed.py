@@ -23,6 +23,7 @@ from testbed.records import Shape
 
 _EPSILON = 1e-5  # of the norms, torch's default
 _SHORT = 128  # windows up to here: scores in full, batched; longer ones: torch's fused attention
+_FEW_TOKENS = 1024  # vocabularies up to here: a GPU adds up the embedding's gradient by a product, not by sorting
 _LOGITS = 1 << 22  # about so many logits at a time when nothing is learned
 _aten = torch.ops.aten
 
@@ -96,8 +97,11 @@ class PackedGPT:
         dx = self._normed_product_back(dlogits.to(self._dtype), last, "norm.weight", "head.weight", None)
         for layer in reversed(range(self.shape.depth)):
             dx = self._block_back(dx, tape.pop(), f"blocks.{layer}.")
-        self.g["embed.weight"].zero_()
-        self._table_gradient.index_add_(0, ids.flatten(), dx.flatten(0, 1))
+        if ids.is_cuda and self.shape.vocab_size <= _FEW_TOKENS:
+            torch.bmm(_places(windows[:, :, :-1].flatten(1), self.shape.vocab_size), dx, out=self.g["embed.weight"])
+        else:
+            self.g["embed.weight"].zero_()
+            self._table_gradient.index_add_(0, ids.flatten(), dx.flatten(0, 1))
         return losses
 
     def losses(self, windows: Tensor, first_scored: int) -> Tensor:
@@ -211,8 +215,16 @@ def _cross_entropy(logits: Tensor, windows: Tensor, first_scored: int) -> tuple[
     p = torch.softmax(scored, -1)
     of_target = p.gather(-1, targets)
     losses = of_target.clamp_min(torch.finfo(p.dtype).tiny).log_().view(K, -1).mean(1).neg_()
-    p.scatter_(-1, targets, of_target - 1)
+    if p.is_cuda:  # where scattering is repeatable it sorts; this is one pass
+        p.sub_((targets == torch.arange(p.shape[-1], device=p.device)).float())
+    else:
+        p.scatter_(-1, targets, of_target - 1)
     p.mul_(K / targets.numel())
     if first_scored:
         p = F.pad(p, (0, 0, first_scored, 0))
     return losses, p.view_as(logits)
+
+
+def _places(ids: Tensor, vocab_size: int) -> Tensor:
+    """1 where a token stands, else 0: [..., V, n] of ids [..., n]."""
+    return (ids[..., None, :] == torch.arange(vocab_size, device=ids.device)[:, None]).float()
