@@ -60,6 +60,11 @@ def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bo
     return device.type == "cuda" and kind[0].engine.processes == 1 and compiling_pays(sum(spec.flops for spec in kind))
 
 
+def processes(specs: Sequence[RunSpec]) -> int:
+    """Cores or GPUs that a worker of these runs takes: the most that one of them does."""
+    return max((spec.engine.processes for spec in specs), default=1)
+
+
 def sharers(device: torch.device, workers: int, spec: RunSpec | None = None) -> int:
     """Processes that share one device's memory: all of a CPU's, a GPU's part of the workers."""
     if device.type == "cpu":

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from testbed.errors import ConfigError, TestbedError
+from testbed.executors.engines import processes
 from testbed.executors.run import Outcome
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
@@ -146,15 +147,15 @@ class LocalExecutor:
 
         A worker whose runs take several processes has as many cores or GPUs.
         """
-        device, processes = choose_device(self.device), max((s.engine.processes for s in specs), default=1)
-        count = max(1, (self.workers or default_workers(device, specs)) // processes)
+        device, taken = choose_device(self.device), processes(specs)
+        count = max(1, (self.workers or default_workers(device, specs)) // taken)
         if device.type == "cpu":
             return [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")] * count
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-        if processes > len(gpus):
-            raise ConfigError(f"train.processes: found {processes}, but this machine has {len(gpus)} GPUs; lower it")
-        groups = [",".join(gpus[i : i + processes]) for i in range(0, len(gpus) - processes + 1, processes)]
+        if taken > len(gpus):
+            raise ConfigError(f"train.processes: found {taken}, but this machine has {len(gpus)} GPUs; lower it")
+        groups = [",".join(gpus[i : i + taken]) for i in range(0, len(gpus) - taken + 1, taken)]
         # cuBLAS reads its workspace's size when it starts; with this one its results repeat
         repeatable = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         return [{"CUDA_VISIBLE_DEVICES": groups[i % len(groups)], **repeatable} for i in range(count)]

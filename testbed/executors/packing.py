@@ -14,7 +14,7 @@ import torch
 
 from testbed.config import Train
 from testbed.data import TokenSource
-from testbed.executors.engines import sharers
+from testbed.executors.engines import processes, sharers
 from testbed.models import can_pack
 from testbed.records import RunSpec
 from testbed.sweep import Plan, packed, packs, same_kind
@@ -71,10 +71,13 @@ def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.de
     taken: dict[str, list[Way]] = {}
     sentences = []
     available = available_bytes(device, sharers(device, workers))
+    crews = {
+        role: max(1, workers // processes(specs)) for role, specs in (("grid", plan.grid), ("target", plan.target))
+    }
     for role, specs in (("grid", plan.grid), ("target", plan.target)):
         options = [_ways(runs, train, source, device, available) for runs in same_kind(specs)]
-        taken[role] = _first_to_end(options, workers)
-        sentences += [_why(ways, way, workers) for ways, way in zip(options, taken[role], strict=True)]
+        taken[role] = _first_to_end(options, crews[role])
+        sentences += [_why(ways, way, crews[role]) for ways, way in zip(options, taken[role], strict=True)]
     engines = {}
     seconds = {}
     for way in (*taken["grid"], *taken["target"]):
@@ -83,7 +86,7 @@ def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.de
                 engines[_alone(spec)] = spec.engine
                 seconds[spec.run_id] = total / len(pack)
     made = plan.trained_by([engines[_alone(spec)] for spec in plan.runs])
-    ends = {role: makespan([s for way in ways for s in way.pack_seconds], workers) for role, ways in taken.items()}
+    ends = {role: makespan([s for way in ways for s in way.pack_seconds], crews[role]) for role, ways in taken.items()}
     return Timetable(made, seconds, ends["grid"], ends["target"], tuple(filter(None, sentences)))
 
 

@@ -62,7 +62,7 @@ class Ranks:
 
             assert dist.get_world_size() == self.count
             options = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
-            self._accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[options])
+            self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[options])
 
     def spread(self, scored: nn.Module) -> nn.Module:
         """The module that trains with all processes: their gradients are averaged.
