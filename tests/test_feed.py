@@ -140,3 +140,4 @@ def test_text_lies_on_the_device_as_it_lies_on_disk(text_folder):
     assert isinstance(source, TextSource)
     (chosen,) = make_rows(source, CPU).prepare(0, 0, 100)
     assert chosen.shape == (100,)  # the host sends one number a window
+    assert make_rows(source, CPU) is make_rows(source, CPU)  # one copy for all learners

@@ -6,6 +6,7 @@ uint16 up to a vocabulary of 65,536, int32 above.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -35,11 +36,11 @@ class RowMaker(Protocol):
 
 
 def make_rows(source: TokenSource, device: torch.device) -> RowMaker:
-    """The fastest maker there is for this source."""
+    """The fastest maker there is for this source; learners of one process share what it keeps on the device."""
     if isinstance(source, ZipfSource):
-        return _Walked(source, device)
+        return _walked(source, device)
     if isinstance(source, TextSource) and source.tokens.nbytes <= _LARGEST_CORPUS:
-        return _Gathered(source, device)
+        return _gathered(source, device)
     return _Uploaded(source)
 
 
@@ -118,3 +119,7 @@ class _Walked:
             context = (context % shorter) * source.vocab_size + chosen
         offset = start % CHUNK
         return tokens[:, offset : offset + count].T
+
+
+_gathered = lru_cache(maxsize=1)(_Gathered)
+_walked = lru_cache(maxsize=1)(_Walked)
