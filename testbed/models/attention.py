@@ -88,7 +88,7 @@ class ShortAttention:
         """Mixed values [K, d, M] of qkv [K, 3 d, M]."""
         q, k, v = self._heads.split(qkv).flatten(1, 3)  # [K B H, h, T] each
         scores = torch.baddbmm(self._mask, q.transpose(1, 2), k, alpha=self._scale)
-        shares = torch.softmax(scores, -1)
+        shares = torch.softmax(scores, -1, out=scores)  # in place, here and below: fresh memory is slow to write
         mixed = torch.bmm(v, shares.transpose(1, 2))
         return self._heads.join_mixed(mixed, qkv), _Kept(q, k, v, shares)
 
@@ -100,7 +100,7 @@ class ShortAttention:
         dq, dk, dv = dheads
         torch.bmm(dout, shares, out=dv)
         dshares = torch.bmm(dout.transpose(1, 2), v)
-        dscores = _aten._softmax_backward_data(dshares, shares, -1, shares.dtype)
+        dscores = _aten._softmax_backward_data.out(dshares, shares, -1, shares.dtype, grad_input=dshares)
         torch.baddbmm(dq, k, dscores.transpose(1, 2), beta=0, alpha=self._scale, out=dq)
         torch.baddbmm(dk, q, dscores, beta=0, alpha=self._scale, out=dk)
         K, d, M = dmixed.shape
