@@ -84,8 +84,8 @@ class Engine(Record):
     included; None is the family's own module and this run alone, which the other fields are about.
     `micro_rows` are the windows of one forward and backward pass in each process (None: all of its
     windows at once), `recompute` says that blocks keep their inputs only and are computed again on the
-    way back, `processes` is the number of processes (GPUs) that share each batch, `sharded` that they
-    share weights, gradients and moments as well, `compile` that torch.compile makes its kernels.
+    way back, `processes` is the number of processes (GPUs) that share each batch, `sharded` that each
+    holds its part only of weights, gradients and moments, `compile` that torch.compile makes its kernels.
     """
 
     pack: int | None = None

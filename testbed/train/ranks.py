@@ -7,6 +7,7 @@ imports, which take longer than a small run's first steps.
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -74,7 +75,9 @@ class Ranks:
         if self.count == 1:
             return scored
         if not self._sharded:
-            module: nn.Module = self._accelerator.prepare(scored)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch has renamed broadcast_buffers, accelerate not yet
+                module: nn.Module = self._accelerator.prepare(scored)
             # DDP orders its buckets anew after the first pass, which a resumed run would have at another step
             module(torch.zeros((1, self._positions), dtype=torch.long, device=self._device)).backward()
             module.zero_grad()
