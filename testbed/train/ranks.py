@@ -76,7 +76,7 @@ class Ranks:
             return scored
         if not self._sharded:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch has renamed broadcast_buffers, accelerate not yet
+                warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has a new name
                 module: nn.Module = self._accelerator.prepare(scored)
             # DDP orders its buckets anew after the first pass, which a resumed run would have at another step
             module(torch.zeros((1, self._positions), dtype=torch.long, device=self._device)).backward()
