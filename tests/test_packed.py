@@ -52,7 +52,7 @@ def alone(spec):
 
 
 @pytest.mark.parametrize("first_scored", [0, 2])
-@pytest.mark.parametrize("seq_len", [16, 130], ids=["short attention", "fused attention"])
+@pytest.mark.parametrize("seq_len", [16, 72, 130], ids=["one block", "ragged blocks", "fused attention"])
 @pytest.mark.parametrize("runs", [1, 3])
 def test_gradients_and_losses_are_those_of_autograd(runs, seq_len, first_scored):
     shape = shape_of(16, seq_len=seq_len)

@@ -23,7 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train a family of small language models, fit a scaling law, seal a forecast, train the target, judge.",
 )
-for command in (*loop.COMMANDS, *tune.COMMANDS, *table.COMMANDS, *fitted.COMMANDS, *comparison.COMMANDS, *library.COMMANDS):
+for command in (
+    *loop.COMMANDS,
+    *tune.COMMANDS,
+    *table.COMMANDS,
+    *fitted.COMMANDS,
+    *comparison.COMMANDS,
+    *library.COMMANDS,
+):
     app.command()(command)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from testbed.models.gpt import rotary
 from testbed.records import Shape
 
+_BLOCK = 32  # queries of a block; without blocks half of the scores are computed to be masked
 _aten = torch.ops.aten
 
 
@@ -73,39 +74,55 @@ class _Kept(NamedTuple):
     q: Tensor
     k: Tensor
     v: Tensor
-    shares: Tensor  # attention's weights [K B H, T, T]
+    shares: list[Tensor]  # attention's weights by blocks of queries [K B H, block, end of the block]
 
 
 class ShortAttention:
-    """Scores of the whole window at once: the fastest on a CPU while a window is short."""
+    """Scores by blocks of queries against all keys up to the block's end: the fastest on a CPU while a window is short."""
 
     def __init__(self, shape: Shape, device: torch.device) -> None:
         self._heads = _Heads(shape, device)
         self._scale = shape.head_size**-0.5
         self._mask = torch.full((shape.seq_len, shape.seq_len), -math.inf, device=device).triu(1)
+        length = shape.seq_len
+        self._blocks = [slice(start, min(start + _BLOCK, length)) for start in range(0, length, _BLOCK)]
 
     def forward(self, qkv: Tensor) -> tuple[Tensor, _Kept]:
         """Mixed values [K, d, M] of qkv [K, 3 d, M]."""
         q, k, v = self._heads.split(qkv).flatten(1, 3)  # [K B H, h, T] each
-        scores = torch.baddbmm(self._mask, q.transpose(1, 2), k, alpha=self._scale)
-        shares = torch.softmax(scores, -1, out=scores)  # in place, here and below: fresh memory is slow to write
-        mixed = torch.bmm(v, shares.transpose(1, 2))
-        return self._heads.join_mixed(mixed, qkv), _Kept(q, k, v, shares)
+        shares, mixed = [], []
+        for block in self._blocks:
+            mask, keys, values = self._mask[block, : block.stop], k[:, :, : block.stop], v[:, :, : block.stop]
+            scores = torch.baddbmm(mask, q[:, :, block].transpose(1, 2), keys, alpha=self._scale)
+            shares.append(torch.softmax(scores, -1, out=scores))  # in place, here and below: fresh memory is slow
+            mixed.append(torch.bmm(values, scores.transpose(1, 2)))
+        return self._heads.join_mixed(torch.cat(mixed, 2), qkv), _Kept(q, k, v, shares)
 
     def backward(self, dmixed: Tensor, kept: _Kept) -> Tensor:
         """The gradient [K, 3 d, M] of qkv from that of the mixed values [K, d, M]."""
         q, k, v, shares = kept
         dout = self._heads.split_mixed(dmixed)
         dheads = torch.empty(3, *q.shape, dtype=q.dtype, device=q.device)
-        dq, dk, dv = dheads
-        torch.bmm(dout, shares, out=dv)
-        dshares = torch.bmm(dout.transpose(1, 2), v)
-        dscores = _aten._softmax_backward_data.out(dshares, shares, -1, shares.dtype, grad_input=dshares)
-        torch.baddbmm(dq, k, dscores.transpose(1, 2), beta=0, alpha=self._scale, out=dq)
-        torch.baddbmm(dk, q, dscores, beta=0, alpha=self._scale, out=dk)
+        for block, share in zip(reversed(self._blocks), reversed(shares), strict=True):
+            self._block_back(dheads, dout[:, :, block], (q[:, :, block], k, v), share, block)
         K, d, M = dmixed.shape
         B, H = M // q.shape[2], d // q.shape[1]
         return self._heads.join(dheads.view(3, K, B, H, *q.shape[1:]))
+
+    def _block_back(
+        self, dheads: Tensor, dout: Tensor, heads: tuple[Tensor, Tensor, Tensor], share: Tensor, block: slice
+    ) -> None:
+        """The part of one block of queries; the last block, which comes first, covers all keys and writes, the others add."""
+        (dq, dk, dv), (q, k, v), end = dheads, heads, block.stop
+        dscores = torch.bmm(dout.transpose(1, 2), v[:, :, :end])
+        _aten._softmax_backward_data.out(dscores, share, -1, share.dtype, grad_input=dscores)
+        torch.mul(torch.bmm(k[:, :, :end], dscores.transpose(1, 2)), self._scale, out=dq[:, :, block])
+        if end == dk.shape[2]:
+            torch.bmm(dout, share, out=dv)
+            torch.baddbmm(dk, q, dscores, beta=0, alpha=self._scale, out=dk)
+        else:
+            dv[:, :, :end].add_(torch.bmm(dout, share))
+            dk[:, :, :end].add_(torch.bmm(q, dscores), alpha=self._scale)
 
 
 class FusedAttention:

@@ -17,8 +17,8 @@ from testbed.train.learner import Learner, make_learner
 from testbed.train.schedule import branch_eval_steps
 
 _UNCOUNTED = 2  # steps before the clock counts
-_ROUNDS = 5
-_ROUND_SECONDS = 0.06  # of steps in a round, and at least one
+_ROUNDS = 4
+_ROUND_SECONDS = 0.04  # of steps in a round, and at least one
 _FACTOR = 1e-3  # share of the peak rates; whatever is learned here is thrown away
 
 
