@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A whole scaling study on this machine, five to six minutes on two free cores: plan, train, fit, seal, train the
+# A whole scaling study on this machine, about four minutes on two free cores: plan, train, fit, seal, train the
 # target, judge, report. Stopped and started again, it goes on. Options go to `testbed run`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
