@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from testbed.executors import Outcome
 from testbed.records import Eval, RunSpec
+from testbed.sweep import cost
 from testbed.units import show_count, show_seconds
 
 _LINE_SECONDS = 30.0
@@ -27,7 +28,7 @@ class Bars:
     """A bar for each run at work and one for all, weighted by their optimiser steps' cost."""
 
     def __init__(self, specs: Sequence[RunSpec], title: str, console: Console) -> None:
-        self._total = sum(map(_weight, specs))
+        self._total = sum(cost((spec,)) for spec in specs)
         self._done = dict.fromkeys((spec.run_id for spec in specs), 0.0)
         self._count = len(specs)
         self._tasks: dict[str, TaskID] = {}
@@ -77,7 +78,7 @@ class Bars:
             self._progress.console.print(f"[red]{spec.run_id} failed:[/red] {outcome.reason}", highlight=False)
 
     def _advance(self, spec: RunSpec, share: float) -> None:
-        self._done[spec.run_id] = share * _weight(spec)
+        self._done[spec.run_id] = share * cost((spec,))
         self._progress.update(self._all, completed=sum(self._done.values()))
 
 
@@ -87,7 +88,7 @@ class Lines:
     def __init__(self, specs: Sequence[RunSpec], title: str, console: Console) -> None:
         self._console, self._title, self._count = console, title, len(specs)
         self._started = self._spoken = time.monotonic()
-        self._weights = {spec.run_id: _weight(spec) for spec in specs}
+        self._weights = {spec.run_id: cost((spec,)) for spec in specs}
         self._shares = dict.fromkeys(self._weights, 0.0)
         self._ended = 0
 
@@ -125,8 +126,3 @@ class Lines:
         left = f", about {show_seconds(passed / share - passed)} left" if 0.02 < share < 1 else ""
         line = f"  {self._ended}/{self._count} runs, {100 * share:.0f} %, {show_seconds(passed)}{left}  {what}"
         self._console.print(line.rstrip(), highlight=False, soft_wrap=True)
-
-
-def _weight(spec: RunSpec) -> float:
-    """A run's cost for the bars alone: a step has a fixed part, as much as 100 MFLOP, and its FLOPs."""
-    return spec.steps * (1e8 + spec.batch_tokens * spec.counts.flops_per_token)

@@ -22,6 +22,7 @@ from testbed.records import Counts, DataFacts, Engine, Horizon, Role, RunSpec, S
 _LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
 _LEAST_SPAN = 10.0
 _FARTHEST_DECADES = 1.5
+_STEP_FLOPS = 1e8  # what a step's overhead is worth
 
 Pack = tuple[RunSpec, ...]  # runs that are trained side by side; they differ in seeds and learning rates only
 
@@ -113,9 +114,9 @@ def _pack_sizes(count: int, largest: int) -> Iterator[int]:
         yield from [size] * size
 
 
-def cost(pack: Pack) -> int:
-    """Training FLOPs of all runs of the pack."""
-    return sum(spec.flops for spec in pack)
+def cost(pack: Pack) -> float:
+    """About how long a pack takes, in FLOPs: of each step a fixed part, as much as 100 MFLOP, and those of all its runs."""
+    return sum(spec.flops for spec in pack) + _STEP_FLOPS * pack[0].steps
 
 
 def _kind(spec: RunSpec) -> str:
@@ -251,23 +252,13 @@ def _check_data(spec: RunSpec, repeat: bool) -> None:
 
 
 def _check_pack(spec: RunSpec, train: Train) -> None:
-    if isinstance(train.pack, int) and not can_pack(spec):
-        raise ConfigError(
-            f"train.pack: found {train.pack}, but runs of the family {spec.shape.family!r} cannot be trained side by side, "
-            "nor any with micro_rows, recompute = true or several processes; "
-            'use "auto" or "none", or the family "gpt" without these'
-        )
-
-
-def _check_processes(spec: RunSpec) -> None:
-    """Every process takes as many windows as the others, of a batch and of the validation."""
-    seq_len = spec.shape.seq_len
-    validated = spec.data.val_tokens // (seq_len - spec.data.first_scored)
-    for name, windows in (("train.batch_tokens", spec.batch_tokens // seq_len), ("data.val_windows", validated)):
-        if windows % spec.engine.processes:
+    if isinstance(train.pack, int):
+        side_by_side = spec.engine.model_copy(update={"pack": train.pack})
+        if not can_pack(spec.model_copy(update={"engine": side_by_side})):
             raise ConfigError(
-                f"train.processes: found {spec.engine.processes} for the {spec.role}, but {name} is {windows} windows of "
-                f"{seq_len} tokens, no multiple of it; change one of them"
+                f"train.pack: found {train.pack}, but runs of width {spec.shape.width} cannot be trained so side by side: that "
+                'takes the family "gpt" in one process, whole batches, and logits of the whole pack under 1 GB; use "auto" or '
+                '"none"'
             )
 
 

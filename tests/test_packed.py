@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from testbed.config import Model
+from testbed.config import Model, load_config
+from testbed.errors import ConfigError
 from testbed.executors import choose_packs
 from testbed.executors.packing import makespan
-from testbed.models import find_family
+from testbed.models import can_pack, find_family
 from testbed.models.packed import PackedGPT
 from testbed.sweep import packed, packs, plan
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, train
@@ -228,6 +229,22 @@ def test_the_plan_takes_the_packs_that_end_first(tiny_config, tiny_source):
         len(pack) == 1 for pack in packs(wide.plan.target)
     )  # a worker for each run: nothing is won by sharing one
     assert any("by itself" in sentence for sentence in wide.sentences)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("train.pack=4", "model.family=hf:gpt2"), ("train.pack=4", "train.micro_rows=2")],
+)
+def test_packs_that_cannot_be_are_refused(tiny_toml, tiny_source, overrides):
+    with pytest.raises(
+        ConfigError, match=r"train\.pack: found \d+, but runs of width 8 cannot .* \"auto\" or \"none\""
+    ):
+        plan(load_config(tiny_toml, overrides), tiny_source.facts)
+
+
+def test_a_packs_logits_stay_under_a_gigabyte(tiny_spec):
+    large = tiny_spec.model_copy(update={"batch_tokens": 2**20})  # 2^25 logits a run
+    assert [can_pack(packed([large] * runs, runs)[0]) for runs in (1, 2, 3)] == [True, True, False]
 
 
 def test_the_last_worker_done_is_reckoned_with_the_longest_first():

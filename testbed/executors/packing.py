@@ -20,7 +20,7 @@ from testbed.records import RunSpec
 from testbed.sweep import Plan, packed, packs, same_kind
 from testbed.train import Pace, available_bytes, estimate, measure_paces
 
-_WORTH = 0.97  # another way is worth it where it takes less than this share of the time
+_WORTH = 0.95  # another way is worth it where it takes less than this share of the time
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def _ways(
         sizes = [train.pack]
     elif train.pack == "auto" and can_pack(runs[0]):
         sizes += sorted({-(-len(runs) // in_packs) for in_packs in range(1, len(runs) + 1)})
-    settled = _side_by_side([packed(runs, largest) for largest in sizes], available)
+    every = [packed(runs, largest) for largest in sizes]
+    settled = _side_by_side([way for way in every if way[0].engine.pack is None or can_pack(way[0])], available)
     paces = measure_paces([packs(each)[0] for each in settled], source, device)
     return [Way(each, pace) for each, pace in zip(settled, paces, strict=True)]
 

@@ -15,6 +15,8 @@ from testbed.models.gpt import GPTFamily
 from testbed.models.hf import HuggingFaceFamily
 from testbed.records import Engine, RunSpec
 
+_MOST_LOGITS = 1 << 26  # of a pack: with their losses and gradients under 1 GB
+
 FAMILIES: dict[str, Callable[[], Family]] = {
     "gpt": GPTFamily,
     "hf:gpt2": lambda: HuggingFaceFamily("gpt2"),
@@ -42,8 +44,13 @@ def find_family(name: str) -> Family:
 
 
 def can_pack(spec: RunSpec) -> bool:
-    """Whether runs like this can be trained side by side (see `packed.PackedGPT`)."""
-    return spec.shape.family == "gpt" and spec.engine == Engine(pack=spec.engine.pack, compile=spec.engine.compile)
+    """Whether runs like this can be trained side by side, as many as its engine says.
+
+    A pack (see `packed.PackedGPT`) takes whole batches in one process and holds all their logits.
+    """
+    whole = spec.engine == Engine(pack=spec.engine.pack, compile=spec.engine.compile)
+    logits = (spec.engine.pack or 1) * spec.batch_tokens * spec.shape.vocab_size
+    return spec.shape.family == "gpt" and whole and logits <= _MOST_LOGITS
 
 
 __all__ = ["FAMILIES", "Family", "can_pack", "find_family"]

@@ -24,7 +24,7 @@ from testbed.records import Shape
 _EPSILON = 1e-5  # of the norms, torch's default
 _SHORT = 128  # windows up to here: scores in full, batched; longer ones: torch's fused attention
 _FEW_TOKENS = 1024  # vocabularies up to here: a GPU adds up the embedding's gradient by a product, not by sorting
-_LOGITS = 1 << 22  # about so many logits at a time when nothing is learned
+_LOGITS = 1 << 20  # about so many logits at a time when nothing is learned
 _aten = torch.ops.aten
 
 
