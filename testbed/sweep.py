@@ -257,8 +257,20 @@ def _check_pack(spec: RunSpec, train: Train) -> None:
         if not can_pack(spec.model_copy(update={"engine": side_by_side})):
             raise ConfigError(
                 f"train.pack: found {train.pack}, but runs of width {spec.shape.width} cannot be trained so side by side: that "
-                'takes the family "gpt" in one process, whole batches, and logits of the whole pack under 1 GB; use "auto" or '
-                '"none"'
+                'takes the family "gpt", one process, no micro_rows, no recompute = true, and logits of the whole pack under '
+                '1 GB; use "auto" or "none"'
+            )
+
+
+def _check_processes(spec: RunSpec) -> None:
+    """Every process takes as many windows as the others, of a batch and of the validation."""
+    seq_len = spec.shape.seq_len
+    validated = spec.data.val_tokens // (seq_len - spec.data.first_scored)
+    for name, windows in (("train.batch_tokens", spec.batch_tokens // seq_len), ("data.val_windows", validated)):
+        if windows % spec.engine.processes:
+            raise ConfigError(
+                f"train.processes: found {spec.engine.processes} for the {spec.role}, but {name} is {windows} windows of "
+                f"{seq_len} tokens, no multiple of it; change one of them"
             )
 
 
