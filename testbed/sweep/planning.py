@@ -7,24 +7,16 @@ evaluations. So a plan can print its cost, and a run can be resumed or moved to 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 from testbed.config import Config, Train
 from testbed.errors import ConfigError
-from testbed.files import digest
-from testbed.models import can_pack, find_family
+from testbed.models import find_family
 from testbed.records import Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
-
-_LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
-_LEAST_SPAN = 10.0
-_FARTHEST_DECADES = 1.5
-_STEP_FLOPS = 1e8  # what a step's overhead is worth
-
-Pack = tuple[RunSpec, ...]  # runs that are trained side by side; they differ in seeds and learning rates only
+from testbed.sweep.checks import LEAST_STEPS, check_data, check_pack, check_processes, check_target, design_warnings
 
 
 @dataclass(frozen=True)
@@ -72,56 +64,12 @@ def plan(config: Config, facts: DataFacts) -> Plan:
             _spec("target", config, facts, rungs[width], (config.target.tokens,), batch, init, data)
             for init, data in _seeds(width, config.target.init_seeds, data_seeds)
         )
-        _check_target(grid, target[0])
+        check_target(grid, target[0])
     for spec in grid + target:
-        _check_data(spec, config.data.repeat)
-        _check_pack(spec, config.train)
-        _check_processes(spec)
+        check_data(spec, config.data.repeat)
+        check_pack(spec, config.train)
+        check_processes(spec)
     return Plan(grid, target, design_warnings(grid, target))
-
-
-def same_kind(specs: Iterable[RunSpec]) -> tuple[tuple[RunSpec, ...], ...]:
-    """The runs that could be trained side by side: those that differ in seeds and learning rates only."""
-    alike: dict[str, list[RunSpec]] = {}
-    for spec in specs:
-        alike.setdefault(_kind(spec), []).append(spec)
-    return tuple(map(tuple, alike.values()))
-
-
-def packs(specs: Iterable[RunSpec]) -> tuple[Pack, ...]:
-    """The packs in which the specs are trained, each of as many runs as its specs say."""
-    return tuple(
-        group[start : start + (group[0].engine.pack or 1)]
-        for group in same_kind(specs)
-        for start in range(0, len(group), group[0].engine.pack or 1)
-    )
-
-
-def packed(specs: Iterable[RunSpec], largest: int | None) -> tuple[RunSpec, ...]:
-    """The same runs in packs of at most `largest`, as even as can be; None is each alone by its family's own module."""
-    alone = [spec.model_copy(update={"engine": spec.engine.model_copy(update={"pack": None})}) for spec in specs]
-    if largest is None:
-        return tuple(alone)
-    sizes = {kind: _pack_sizes(count, largest) for kind, count in Counter(map(_kind, alone)).items()}
-    return tuple(spec.model_copy(update={"engine": Engine(pack=next(sizes[_kind(spec)]))}) for spec in alone)
-
-
-def _pack_sizes(count: int, largest: int) -> Iterator[int]:
-    """The size of the pack of each of `count` runs of a kind."""
-    in_packs = -(-count // largest)
-    for index in range(in_packs):
-        size = count // in_packs + (index < count % in_packs)
-        yield from [size] * size
-
-
-def cost(pack: Pack) -> float:
-    """About how long a pack takes, in FLOPs: of each step a fixed part, as much as 100 MFLOP, and those of all its runs."""
-    return sum(spec.flops for spec in pack) + _STEP_FLOPS * pack[0].steps
-
-
-def _kind(spec: RunSpec) -> str:
-    """What runs of one pack have in common: everything but seeds and learning rates."""
-    return digest(spec.model_dump(mode="json", exclude={"init_seed", "data_seed", "lr", "lr_hidden"}))
 
 
 def learning_rates(train: Train, width: int) -> tuple[float, float]:
@@ -158,7 +106,7 @@ def _batch_tokens(train: Train, seq_len: int, fewest_tokens: int) -> int:
     """Given, or the power of two nearest to fewest_tokens / 1000, at least 256 and at least one window."""
     if train.batch_tokens != "auto":
         return train.batch_tokens
-    batch: int = max(256, 1 << round(math.log2(max(fewest_tokens / _LEAST_STEPS, 1))))
+    batch: int = max(256, 1 << round(math.log2(max(fewest_tokens / LEAST_STEPS, 1))))
     return seq_len * max(1, round(batch / seq_len))
 
 
@@ -229,74 +177,3 @@ def _trunk_evals(train: Train, horizons: tuple[Horizon, ...]) -> tuple[int, ...]
     first = max(1, min(train.warmup_steps, last))
     between = {round(first * (last / first) ** (i / train.trunk_evals)) for i in range(train.trunk_evals)}
     return tuple(sorted(between | {h.branch_step for h in horizons}))
-
-
-def _check_target(grid: tuple[RunSpec, ...], target: RunSpec) -> None:
-    largest = max(spec.counts.flops_per_token * spec.horizons[-1].tokens for spec in grid)
-    flops = target.counts.flops_per_token * target.horizons[0].tokens
-    width = max(spec.shape.width for spec in grid)
-    if flops <= largest or target.shape.width < width:
-        raise ConfigError(
-            f"target: found width {target.shape.width} and {target.horizons[0].tokens} tokens ({flops:.2e} FLOPs), inside the "
-            f"grid (widths to {width}, runs to {largest:.2e} FLOPs); a target lies beyond it: raise target.width or target.tokens"
-        )
-
-
-def _check_data(spec: RunSpec, repeat: bool) -> None:
-    found, longest = spec.data.train_tokens, spec.horizons[-1].tokens
-    if found is not None and longest > found and not repeat:
-        raise ConfigError(
-            f"{spec.role}: a horizon of {longest} tokens is beyond the data: {spec.data.source} holds {found} training tokens; "
-            "lower it, give more text, or set data.repeat = true"
-        )
-
-
-def _check_pack(spec: RunSpec, train: Train) -> None:
-    if isinstance(train.pack, int):
-        side_by_side = spec.engine.model_copy(update={"pack": train.pack})
-        if not can_pack(spec.model_copy(update={"engine": side_by_side})):
-            raise ConfigError(
-                f"train.pack: found {train.pack}, but runs of width {spec.shape.width} cannot be trained so side by side: that "
-                'takes the family "gpt", one process, no micro_rows, no recompute = true, and logits of the whole pack under '
-                '1 GB; use "auto" or "none"'
-            )
-
-
-def _check_processes(spec: RunSpec) -> None:
-    """Every process takes as many windows as the others, of a batch and of the validation."""
-    seq_len = spec.shape.seq_len
-    validated = spec.data.val_tokens // (seq_len - spec.data.first_scored)
-    for name, windows in (("train.batch_tokens", spec.batch_tokens // seq_len), ("data.val_windows", validated)):
-        if windows % spec.engine.processes:
-            raise ConfigError(
-                f"train.processes: found {spec.engine.processes} for the {spec.role}, but {name} is {windows} windows of "
-                f"{seq_len} tokens, no multiple of it; change one of them"
-            )
-
-
-def design_warnings(grid: tuple[RunSpec, ...], target: tuple[RunSpec, ...]) -> tuple[str, ...]:
-    """Where the design is poor: step-starved, narrow, or with its target too far away."""
-    warnings = []
-    shortest = min(h.steps for spec in grid for h in spec.horizons)
-    if shortest < _LEAST_STEPS:
-        warnings.append(
-            f"the smallest D is only {shortest} optimiser steps; below {_LEAST_STEPS} the losses are step-starved and bend "
-            "the law: raise the smallest horizon or lower train.batch_tokens"
-        )
-    sizes = [spec.counts.n_params_non_embedding for spec in grid]
-    tokens = [h.tokens for spec in grid for h in spec.horizons]
-    for name, values in (("N", sizes), ("D", tokens)):
-        span = max(values) / min(values)
-        if span < 0.99 * _LEAST_SPAN:  # horizons are rounded to whole steps
-            warnings.append(
-                f"{name} spans only a factor {span:.3g}; below {_LEAST_SPAN:.0f} its exponent is poorly known: widen the grid"
-            )
-    if target:
-        largest = max(spec.counts.flops_per_token * spec.horizons[-1].tokens for spec in grid)
-        decades = math.log10(target[0].counts.flops_per_token * target[0].horizons[0].tokens / largest)
-        if decades > _FARTHEST_DECADES:
-            warnings.append(
-                f"the target lies {decades:.2f} decades of compute beyond the grid; beyond {_FARTHEST_DECADES} forecasts "
-                "of this kind have failed: bring it nearer or enlarge the grid"
-            )
-    return tuple(warnings)

@@ -1,0 +1,46 @@
+"""What crosses floors: frozen records with a JSON form, and the identity of a run.
+
+Units: loss in nats/token, bpb in bits/byte, tokens and FLOPs as counts, times in seconds.
+"""
+
+from testbed.records.forecast import Entropy, Forecast, Interval, LawForecast, TargetFacts, Verdict
+from testbed.records.record import Record, as_json
+from testbed.records.run import (
+    Counts,
+    DataFacts,
+    Done,
+    Engine,
+    Eval,
+    Failed,
+    Horizon,
+    Phase,
+    Precision,
+    Provenance,
+    Role,
+    RunSpec,
+    Shape,
+)
+
+__all__ = [
+    "Counts",
+    "DataFacts",
+    "Done",
+    "Engine",
+    "Entropy",
+    "Eval",
+    "Failed",
+    "Forecast",
+    "Horizon",
+    "Interval",
+    "LawForecast",
+    "Phase",
+    "Precision",
+    "Provenance",
+    "Record",
+    "Role",
+    "RunSpec",
+    "Shape",
+    "TargetFacts",
+    "Verdict",
+    "as_json",
+]

@@ -1,0 +1,57 @@
+"""Packs: runs of one shape that are trained side by side, in the order of their plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from testbed.files import digest
+from testbed.records import Engine, RunSpec
+
+Pack = tuple[RunSpec, ...]  # runs that differ in seeds and learning rates only
+
+_STEP_FLOPS = 1e8  # what a step's overhead is worth
+
+
+def same_kind(specs: Iterable[RunSpec]) -> tuple[tuple[RunSpec, ...], ...]:
+    """The runs that could be trained side by side: those that differ in seeds and learning rates only."""
+    alike: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        alike.setdefault(_kind(spec), []).append(spec)
+    return tuple(map(tuple, alike.values()))
+
+
+def packs(specs: Iterable[RunSpec]) -> tuple[Pack, ...]:
+    """The packs in which the specs are trained, each of as many runs as its specs say."""
+    return tuple(
+        group[start : start + (group[0].engine.pack or 1)]
+        for group in same_kind(specs)
+        for start in range(0, len(group), group[0].engine.pack or 1)
+    )
+
+
+def packed(specs: Iterable[RunSpec], largest: int | None) -> tuple[RunSpec, ...]:
+    """The same runs in packs of at most `largest`, as even as can be; None is each alone by its family's own module."""
+    alone = [spec.model_copy(update={"engine": spec.engine.model_copy(update={"pack": None})}) for spec in specs]
+    if largest is None:
+        return tuple(alone)
+    sizes = {kind: _pack_sizes(count, largest) for kind, count in Counter(map(_kind, alone)).items()}
+    return tuple(spec.model_copy(update={"engine": Engine(pack=next(sizes[_kind(spec)]))}) for spec in alone)
+
+
+def _pack_sizes(count: int, largest: int) -> Iterator[int]:
+    """The size of the pack of each of `count` runs of a kind."""
+    in_packs = -(-count // largest)
+    for index in range(in_packs):
+        size = count // in_packs + (index < count % in_packs)
+        yield from [size] * size
+
+
+def cost(pack: Pack) -> float:
+    """About how long a pack takes, in FLOPs: of each step a fixed part, as much as 100 MFLOP, and those of all its runs."""
+    return sum(spec.flops for spec in pack) + _STEP_FLOPS * pack[0].steps
+
+
+def _kind(spec: RunSpec) -> str:
+    """What runs of one pack have in common: everything but seeds and learning rates."""
+    return digest(spec.model_dump(mode="json", exclude={"init_seed", "data_seed", "lr", "lr_hidden"}))
