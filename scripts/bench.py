@@ -22,7 +22,7 @@ VERDICTS = {True: "yes", False: "NO", None: "-"}
 
 def main() -> None:
     if sys.argv[1:2] == ["train"]:
-        from scripts.bench_train import main as train
+        from scripts.training_bench import main as train
 
         return train(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts import bench_train
-from scripts.bench_train_crew import Entry, Track
-from scripts.bench_train_loop import PlainGPT
-from scripts.bench_train_ours import matmul, specs
-from scripts.bench_train_packing import made_anew
-from scripts.bench_train_sizes import ReadyTokens, Size
-from scripts.bench_train_step import SIZES, Asked
-from scripts.bench_train_sweep import annealed_by_trainer
-from scripts.bench_train_table import NOT_YET, datasheet_peak, judged
-from scripts.bench_train_trainer import AS_IT_COMES, Batches, Items, gpt2, make_trainer
+from scripts import training_bench
+from scripts.training_bench.crew import Entry, Track
+from scripts.training_bench.loop import PlainGPT
+from scripts.training_bench.ours import matmul, specs
+from scripts.training_bench.packing import made_anew
+from scripts.training_bench.sizes import ReadyTokens, Size
+from scripts.training_bench.step import SIZES, Asked
+from scripts.training_bench.sweep import annealed_by_trainer
+from scripts.training_bench.table import NOT_YET, datasheet_peak, judged
+from scripts.training_bench.trainer import AS_IT_COMES, Batches, Items, gpt2, make_trainer
 from testbed.models import find_family
 from testbed.records import Engine
 
@@ -99,7 +99,7 @@ def test_a_contender_that_fails_is_a_row_and_not_the_end():
 def test_the_table_follows_from_the_rounds_it_keeps(tmp_path):
     out = tmp_path / "speed.md"
     words = ["--device", "cpu", "--only", "step", "gpu", "--sizes", "10k,1B", "--repeats", "3", "--seconds", "0.05"]
-    bench_train.main([*words, "--out", str(out)])
+    training_bench.main([*words, "--out", str(out)])
     kept = json.loads(out.with_suffix(".json").read_text())
     small, large, *gpu = kept["rows"]
     contenders = small["figures"]["contenders"]
@@ -123,6 +123,6 @@ def test_the_table_follows_from_the_rounds_it_keeps(tmp_path):
 
 def test_unknown_sizes_are_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
-        bench_train.main(["--sizes", "10k,2k"])
+        training_bench.main(["--sizes", "10k,2k"])
     assert stopped.value.code == 2
     assert "found 2k; accepted: 10k, 30k" in capsys.readouterr().err

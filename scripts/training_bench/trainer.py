@@ -1,4 +1,4 @@
-"""The Trainer of transformers as a contender, at its best and as it comes. See bench_train.py.
+"""The Trainer of transformers as a contender, at its best and as it comes. See __init__.py.
 
 Both train the GPT-2 of transformers without dropout on tokens that lie ready in memory, and log, save and
 evaluate nothing. At its best: fused GELU, no cache, whole batches gathered at once in place of collated
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scripts.bench_train_crew import Entry
-from scripts.bench_train_sizes import RATE, ReadyTokens, Size
+from scripts.training_bench.crew import Entry
+from scripts.training_bench.sizes import RATE, ReadyTokens, Size
 
 EPOCH = 4096  # batches; the order of an epoch is a list in memory
 ENDLESS = 1 << 20  # steps

@@ -1,4 +1,4 @@
-"""All annealed losses of a grid: the product's sweep against one Trainer run for each point. See bench_train.py."""
+"""All annealed losses of a grid: the product's sweep against one Trainer run for each point. See __init__.py."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scripts.bench_train_crew import Entry, Outcome, Spent, Tick, Track, context, keep_memory
-from scripts.bench_train_sizes import ReadyTokens, Size
-from scripts.bench_train_table import Row, judged, kept
-from scripts.bench_train_trainer import Batches, gpt2, make_trainer, trainer
+from scripts.training_bench.crew import Entry, Outcome, Spent, Tick, Track, context, keep_memory
+from scripts.training_bench.sizes import ReadyTokens, Size
+from scripts.training_bench.table import Row, judged, kept
+from scripts.training_bench.trainer import Batches, gpt2, make_trainer, trainer
 from testbed.config import Config, load_config
 from testbed.data import TokenSource, open_source
 from testbed.executors import Outcome as Ended

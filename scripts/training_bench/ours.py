@@ -1,4 +1,4 @@
-"""The product's learners as contenders, and a matrix product as the measure of the device. See bench_train.py."""
+"""The product's learners as contenders, and a matrix product as the measure of the device. See __init__.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from scripts.bench_train_sizes import ReadyTokens, Size
+from scripts.training_bench.sizes import ReadyTokens, Size
 from testbed.records import Engine, RunSpec
 from testbed.sweep import plan
 from testbed.train.device import make_repeatable

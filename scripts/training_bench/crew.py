@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, timed in turns. See bench_train.py.
+"""Contenders in processes of their own, timed in turns. See __init__.py.
 
 Each contender has a process, so its peak memory is its own; the parent lets one of them work at a time
 and takes them in turns, round after round, so that what the machine does meanwhile falls on all alike.

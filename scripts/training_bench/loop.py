@@ -1,4 +1,4 @@
-"""A plain loop as one writes it by hand, on a GPT-2 with the usual economies. See bench_train.py."""
+"""A plain loop as one writes it by hand, on a GPT-2 with the usual economies. See __init__.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scripts.bench_train_sizes import RATE, ReadyTokens, Size
+from scripts.training_bench.sizes import RATE, ReadyTokens, Size
 
 
 def plain_loop(tick: Callable[[], None], size: Size, device: str, compiled: bool) -> None:

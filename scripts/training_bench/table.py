@@ -1,4 +1,4 @@
-"""The rows of the training bench, and what is made of them: JSON with every repeat, Markdown to read. See bench_train.py."""
+"""The rows of the training bench, and what is made of them: JSON with every repeat, Markdown to read. See __init__.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from scripts.bench_train_crew import Outcome, Track
+from scripts.training_bench.crew import Outcome, Track
 from testbed.files import write_json, write_text
 
 NOT_YET = "not yet measured (needs a CUDA GPU)"

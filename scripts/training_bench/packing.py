@@ -1,4 +1,4 @@
-"""Runs side by side against one alone, and what only a GPU can show. See bench_train.py."""
+"""Runs side by side against one alone, and what only a GPU can show. See __init__.py."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from scripts.bench_train_crew import Entry, Track, context
-from scripts.bench_train_ours import ours, settings, specs
-from scripts.bench_train_sizes import ReadyTokens, Size
-from scripts.bench_train_step import SIZES
-from scripts.bench_train_table import NOT_YET, Row, judged, kept, paces
-from scripts.bench_train_trainer import trainer_entry
+from scripts.training_bench.crew import Entry, Track, context
+from scripts.training_bench.ours import ours, settings, specs
+from scripts.training_bench.sizes import ReadyTokens, Size
+from scripts.training_bench.step import SIZES
+from scripts.training_bench.table import NOT_YET, Row, judged, kept, paces
+from scripts.training_bench.trainer import trainer_entry
 from testbed.config import load_config
 from testbed.records import Engine
 

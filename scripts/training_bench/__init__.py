@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from scripts import bench_train_packing, bench_train_step, bench_train_sweep
-from scripts.bench_train_crew import Track
-from scripts.bench_train_step import SIZES
-from scripts.bench_train_table import Row, header, line, write
+from scripts.training_bench import packing, step, sweep
+from scripts.training_bench.crew import Track
+from scripts.training_bench.step import SIZES
+from scripts.training_bench.table import Row, header, line, write
 
-QUICK = Path(__file__).parents[1] / "configs" / "quick.toml"
+QUICK = Path(__file__).parents[2] / "configs" / "quick.toml"
 SECTIONS = ("step", "packing", "sweep", "gpu")
 
 
@@ -28,16 +28,16 @@ def main(words: Sequence[str]) -> None:
     chosen = _parse(words)
     track = Track(chosen.device, chosen.repeats, chosen.seconds)
     sections: dict[str, Callable[[], Iterator[Row]]] = {
-        "step": lambda: bench_train_step.rows(track, chosen.sizes),
-        "packing": lambda: bench_train_packing.rows(track, QUICK),
-        "sweep": lambda: bench_train_sweep.rows(track, chosen.config, chosen.full),
-        "gpu": lambda: bench_train_packing.gpu_rows(track),
+        "step": lambda: step.rows(track, chosen.sizes),
+        "packing": lambda: packing.rows(track, QUICK),
+        "sweep": lambda: sweep.rows(track, chosen.config, chosen.full),
+        "gpu": lambda: packing.gpu_rows(track),
     }
     notes = {
-        "step": bench_train_step.note(track),
-        "packing": bench_train_packing.NOTE,
-        "sweep": bench_train_sweep.note(chosen.full),
-        "gpu": bench_train_packing.GPU_NOTE,
+        "step": step.note(track),
+        "packing": packing.NOTE,
+        "sweep": sweep.note(chosen.full),
+        "gpu": packing.GPU_NOTE,
     }
     head, rows = header(track), []
     for name in chosen.only:

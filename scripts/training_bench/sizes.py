@@ -1,4 +1,4 @@
-"""The networks and batches that contenders train, and ready tokens for them. See bench_train.py."""
+"""The networks and batches that contenders train, and ready tokens for them. See __init__.py."""
 
 from __future__ import annotations
 

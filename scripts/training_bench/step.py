@@ -1,4 +1,4 @@
-"""One run of each size, ours against transformers' Trainer and a plain loop. See bench_train.py."""
+"""One run of each size, ours against transformers' Trainer and a plain loop. See __init__.py."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.bench_train_crew import Entry, Outcome, Track
-from scripts.bench_train_loop import plain_loop
-from scripts.bench_train_ours import matmul, ours
-from scripts.bench_train_sizes import Size
-from scripts.bench_train_table import NOT_YET, Row, datasheet_peak, device_name, judged, kept, paces
-from scripts.bench_train_trainer import trainer_entry
+from scripts.training_bench.crew import Entry, Outcome, Track
+from scripts.training_bench.loop import plain_loop
+from scripts.training_bench.ours import matmul, ours
+from scripts.training_bench.sizes import Size
+from scripts.training_bench.table import NOT_YET, Row, datasheet_peak, device_name, judged, kept, paces
+from scripts.training_bench.trainer import trainer_entry
 from testbed.records import Engine
 
 
