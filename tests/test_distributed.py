@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +21,7 @@ from testbed.store.table import sweep_points
 from testbed.sweep import packs, plan
 from testbed.train import Logged, train
 from testbed.train.checkpoint import load_checkpoint
+from tests.test_executors import processes_of
 
 CPU = torch.device("cpu")
 
@@ -173,20 +173,6 @@ class Told:
 
     def ended(self, spec, outcome):
         self.outcomes.append(outcome)
-
-
-def processes_of(sweep, module):
-    """Process ids of the sweep's processes that run this module, from their command lines."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if module.encode() in line and str(sweep.path).encode() in line:
-                found.append(int(entry.name))
-    return found
 
 
 def sweep_of_two(tiny_toml, path):

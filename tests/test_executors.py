@@ -150,8 +150,8 @@ def long_undisturbed(tiny_toml, tmp_path_factory):
     return table(sweep)
 
 
-def workers_of(sweep):
-    """Process ids of the sweep's workers, from their command lines."""
+def processes_of(sweep, module="testbed.executors.worker"):
+    """Process ids of the sweep's processes that run this module, from their command lines."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -159,7 +159,7 @@ def workers_of(sweep):
                 line = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"testbed.executors.worker" in line and str(sweep.path).encode() in line:
+            if module.encode() in line and str(sweep.path).encode() in line:
                 found.append(int(entry.name))
     return found
 
@@ -177,7 +177,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, 
 
     def kill():
         wait_for(lambda: list(sweep.path.glob("runs/*/trunk.safetensors")))
-        killed.extend(workers_of(sweep)[:1])
+        killed.extend(processes_of(sweep)[:1])
         os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -218,7 +218,7 @@ def test_a_killed_or_interrupted_launcher_leaves_no_worker_and_the_same_command_
         time.sleep(0.2 + 0.3 * kills)
         launcher.send_signal(how)
         launcher.wait(60)
-        wait_for(lambda: not workers_of(sweep), 30)
+        wait_for(lambda: not processes_of(sweep), 30)
         states = [sweep.run(s).state() for s in sweep.of_role("grid")]
         assert "running" not in states
         assert "failed" not in states
@@ -237,7 +237,7 @@ def test_two_launchers_do_not_share_a_sweep(tiny_toml, tmp_path):
     finally:
         launcher.kill()
         launcher.wait()
-        wait_for(lambda: not workers_of(sweep), 30)
+        wait_for(lambda: not processes_of(sweep), 30)
 
 
 def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):

@@ -1,7 +1,5 @@
 """Medium models through the family's module: micro-batches, logits in chunks, recomputed blocks."""
 
-import gc
-
 import numpy as np
 import pytest
 import torch
@@ -16,6 +14,7 @@ from testbed.train.evaluation import validation_loss
 from testbed.train.learner import make_learner
 from testbed.train.module import ModuleLearner
 from testbed.train.scoring import BYTES_A_LOGIT, Scored, chunk_tokens, scored_tokens, token_losses
+from tests.test_memory import kept_bytes
 
 CPU = torch.device("cpu")
 FAMILIES = ["gpt", "hf:gpt2", "hf:llama", "hf:gpt_neox"]  # gpt2 ties its head to its embedding
@@ -186,32 +185,11 @@ def test_recomputed_blocks_change_no_bit(tiny_spec, tiny_source, family, precisi
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def kept_bytes(learner, windows):
-    """Bytes of activations that are kept for the way back."""
-    own = {p.untyped_storage().data_ptr() for p in learner.network.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = learner._scored(windows)
-    total = sum(kept.values())
-    del loss
-    gc.collect()
-    return total
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_recomputed_blocks_keep_less(tiny_spec, tiny_source, family):
     spec = shaped(tiny_spec, family)
-    windows = torch.as_tensor(tiny_source.rows(1, 0, 8).astype(np.int64))
-    everything = kept_bytes(ModuleLearner(spec, tiny_source, CPU), windows)
     recomputed = spec.model_copy(update={"engine": Engine(recompute=True)})
-    assert kept_bytes(ModuleLearner(recomputed, tiny_source, CPU), windows) < 0.6 * everything
+    assert kept_bytes(recomputed, tiny_source) < 0.6 * kept_bytes(spec, tiny_source)
 
 
 # --- precision --------------------------------------------------------------------------------

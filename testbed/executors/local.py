@@ -9,6 +9,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -233,5 +234,6 @@ def default_workers(device: torch.device, specs: Sequence[RunSpec] = ()) -> int:
 
 
 def _shares_gpus() -> bool:
-    """Whether the multi-process service is on (its daemon's pipe is there)."""
-    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control").exists()  # noqa: S108
+    """Whether the multi-process service is on: its daemon's pipe is where NVIDIA's variable says, or in its usual place."""
+    usual = Path(tempfile.gettempdir(), "nvidia-mps")
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", usual), "control").exists()

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from testbed.data import TokenSource
 from testbed.records import RunSpec
-from testbed.train.device import make_repeatable
+from testbed.train.device import make_repeatable, set_precision
 from testbed.train.module import ModuleLearner
+from testbed.train.recompute import blocks_of
 
 _TOKENS = 1024  # of the validation windows that the activations are looked at on, about
 _MLP = ("mlp", "feed_forward", "ffn", "fc2", "down")  # what families call the feed-forward's last step
@@ -32,6 +33,7 @@ def measure_coordinates(spec: RunSpec, source: TokenSource, device: torch.device
     attention, mlp and block are taken over all blocks, those that a family's module does not name are left out.
     """
     make_repeatable(spec.deterministic)
+    set_precision(spec.precision, device)
     learner = ModuleLearner(spec, source, device)
     windows = torch.as_tensor(source.validation()[: max(1, _TOKENS // spec.shape.seq_len)]).to(device, torch.long)
     first = _activations(learner.network, windows[:, :-1])
@@ -91,15 +93,11 @@ def _watching(network: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[No
 
 
 def _places(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """The modules whose outputs are the kinds: the first embedding, and the blocks with their parts.
-
-    The blocks are the members of the network's outermost list of modules.
-    """
+    """The modules whose outputs are the kinds: the first embedding, and the blocks with their parts."""
     embeddings = [m for m in network.modules() if isinstance(m, nn.Embedding)]
     if embeddings:
         yield embeddings[0], "embedding"
-    blocks = next((m for m in network.modules() if isinstance(m, nn.ModuleList)), ())
-    for block in blocks:
+    for block in blocks_of(network):
         yield block, "block"
         for name, part in block.named_children():
             if "att" in name and not any(other in name for other in ("norm", "dropout")):
