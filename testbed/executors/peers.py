@@ -77,9 +77,8 @@ def main() -> None:
         torch.set_num_threads(1)
     sweep = SweepFolder.open(Path(folder))
     run, source = sweep.find(run_id), open_source(sweep.config.data)
-    recorded = frozenset(
-        evaluation.key for evaluation in run.evals()
-    )  # the first process adds none before all have met
+    # read before all have met: until then the first process adds none
+    recorded = frozenset(evaluation.key for evaluation in run.evals())
     join(int(rank), run.spec.engine.processes, Path(meeting), device)
     try:
         for _ in train((run.spec,), source, (run.checkpoints,), device, (recorded,)):
