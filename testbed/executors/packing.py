@@ -16,7 +16,7 @@ from testbed.config import Train
 from testbed.data import TokenSource
 from testbed.executors.engines import processes, sharers
 from testbed.models import can_pack
-from testbed.records import RunSpec
+from testbed.records import Engine, RunSpec
 from testbed.sweep import Plan, packed, packs, same_kind
 from testbed.train import Pace, available_bytes, estimate, measure_paces
 
@@ -156,4 +156,4 @@ def _why(ways: Sequence[Way], taken: Way, workers: int) -> str:
 
 def _alone(spec: RunSpec) -> str:
     """What names a run whatever trains it."""
-    return spec.model_copy(update={"engine": type(spec.engine)()}).run_id + spec.role
+    return spec.model_copy(update={"engine": Engine()}).run_id + spec.role
