@@ -1,7 +1,8 @@
-"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|train [--only NAME ...].
+"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|train|scale [--only NAME ...].
 
 `fit`: the fitter against exact optima, published results, other implementations and its own promises.
 `train`: training speed against transformers' Trainer and a plain loop (bench.py train --help).
+`scale`: what the reading commands take on sweeps of thousands of runs (bench.py scale --help).
 Times are CPU seconds of one thread, and ratios of times taken in the same run.
 """
 
@@ -25,8 +26,12 @@ def main() -> None:
         from scripts.training_bench import main as train
 
         return train(sys.argv[2:])
+    if sys.argv[1:2] == ["scale"]:
+        from scripts.bench_scale import main as scale
+
+        return scale(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["fit", "train"])
+    parser.add_argument("what", choices=["fit", "train", "scale"])
     parser.add_argument("--only", nargs="*", default=None, help="names of single measurements")
     parser.add_argument("--out", type=Path, default=None, help="write the table as Markdown too")
     chosen = parser.parse_args()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from testbed.points import COLUMNS
@@ -12,40 +14,50 @@ from testbed.store.sweep import SweepFolder
 
 
 def sweep_points(folder: SweepFolder) -> pd.DataFrame:
-    """Every evaluation of every run that is done, in the plan's order; the columns are points.COLUMNS."""
-    rows = []
+    """Every evaluation of every run that is done, in the plan's order; the columns are points.COLUMNS.
+
+    Made by columns, what is of a run once a run: a sweep may have half a million losses.
+    """
+    runs: list[dict[str, Any]] = []
+    counts: list[int] = []
+    columns: dict[str, list[Any]] = {}
     for spec in folder.specs:
         run = folder.run(spec)
         if run.state() == "done":
-            rows += [_row(spec, evaluation) for evaluation in run.evals()]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+            evals = run.evals()
+            runs.append(_of_run(spec))
+            counts.append(len(evals))
+            for name, values in _of_evals(spec, evals):
+                columns.setdefault(name, []).extend(values)
+    each = np.repeat(np.arange(len(runs)), counts)
+    table = pd.DataFrame(runs).iloc[each].reset_index(drop=True)
+    for name in list(columns):
+        table[name] = columns.pop(name)
+    return table.reindex(columns=list(COLUMNS))
 
 
-def _row(spec: RunSpec, evaluation: Eval) -> dict[str, Any]:
-    n, tokens = spec.counts.n_params_non_embedding, evaluation.tokens
-    available = spec.data.train_tokens
+def _of_run(spec: RunSpec) -> dict[str, Any]:
     return {
         "run": spec.run_id,
         "role": spec.role,
         "family": spec.shape.family,
         "width": spec.shape.width,
         "depth": spec.shape.depth,
-        "n_params_non_embedding": n,
+        "n_params_non_embedding": spec.counts.n_params_non_embedding,
         "n_params_total": spec.counts.n_params_total,
-        "tokens": tokens,
-        "unique_tokens": tokens if available is None else min(tokens, available),
-        "tokens_per_param": tokens / n,
-        "flops": evaluation.flops,
-        "flops_6nd": 6 * n * tokens,
-        "loss": evaluation.loss,
-        "bpb": evaluation.bpb,
-        "phase": evaluation.phase,
-        "horizon": evaluation.horizon,
-        "branch_step": next((h.branch_step for h in spec.horizons if h.tokens == evaluation.horizon), None),
-        "step": evaluation.step,
         "batch_tokens": spec.batch_tokens,
         "seq_len": spec.shape.seq_len,
-        "lr": evaluation.lr,
         "init_seed": spec.init_seed,
         "data_seed": spec.data_seed,
     }
+
+
+def _of_evals(spec: RunSpec, evals: list[Eval]) -> Iterator[tuple[str, list[Any]]]:
+    n, available = spec.counts.n_params_non_embedding, spec.data.train_tokens
+    branches = {horizon.tokens: horizon.branch_step for horizon in spec.horizons}
+    for name in ("tokens", "flops", "loss", "bpb", "phase", "horizon", "step", "lr"):
+        yield name, [getattr(evaluation, name) for evaluation in evals]
+    yield "unique_tokens", [e.tokens if available is None else min(e.tokens, available) for e in evals]
+    yield "tokens_per_param", [e.tokens / n for e in evals]
+    yield "flops_6nd", [6 * n * e.tokens for e in evals]
+    yield "branch_step", [branches.get(e.horizon) if e.horizon is not None else None for e in evals]

@@ -1,0 +1,93 @@
+"""The points table of a folder: every loss of every finished run once, exact, and written to the last bit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from testbed.files import append_line, write_json
+from testbed.points import COLUMNS, read_table, write_table
+from testbed.records import Done, Eval, as_json
+from testbed.store import SweepFolder
+from testbed.store.table import sweep_points
+from testbed.sweep import plan
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_config, tiny_source):
+    """Three runs: one done, one without its end, one done with counts that no 64 bits hold."""
+    sweep = SweepFolder.create(tmp_path / "s", tiny_config, plan(tiny_config, tiny_source.facts).grid)
+    for index, spec in enumerate(sweep.specs[:3]):
+        run = sweep.run(spec)
+        run.path.mkdir(parents=True)
+        for evaluation in evaluations(spec, 10**12 if index == 2 else 1):
+            append_line(run.path / "evals.jsonl", evaluation.model_dump_json())
+        if index != 1:
+            done = Done(finished="2026-01-01T00:00:00+00:00", steps=1, tokens=1, flops=1, seconds=1.0)
+            write_json(run.path / "done.json", as_json(done))
+    return sweep
+
+
+def evaluations(spec, times):
+    rows = [(None, "stable", 3), (spec.horizons[0].tokens, "annealed", 7), (spec.horizons[1].tokens, "decaying", 9)]
+    return [
+        Eval(
+            phase=phase,
+            horizon=horizon,
+            step=step,
+            tokens=step * 256 * times,
+            flops=step * 256 * times * spec.counts.flops_per_token,
+            loss=1 / step,
+            bpb=None,
+            train_loss=None,
+            lr=0.1,
+            seconds=0.0,
+        )
+        for horizon, phase, step in rows
+    ]
+
+
+def test_every_loss_of_a_finished_run_has_its_row(folder):
+    table = sweep_points(folder)
+    assert list(table.columns) == list(COLUMNS)
+    first, second = folder.specs[0], folder.specs[2]
+    assert table["run"].tolist() == [first.run_id] * 3 + [second.run_id] * 3
+    row = table.iloc[4]
+    n, tokens = second.counts.n_params_non_embedding, 7 * 256 * 10**12
+    assert (row["tokens"], row["flops"], row["flops_6nd"]) == (
+        tokens,
+        tokens * second.counts.flops_per_token,
+        6 * n * tokens,
+    )
+    assert row["flops"] > 2**63  # so it was not cut to 64 bits
+    assert (row["tokens_per_param"], row["loss"], row["lr"]) == (tokens / n, 1 / 7, 0.1)
+    assert table["horizon"].isna().tolist() == [True, False, False] * 2
+    assert table["branch_step"].tolist()[1:3] == [h.branch_step for h in first.horizons[:2]]
+    assert row["unique_tokens"] == tokens  # an endless source
+    assert (row["init_seed"], row["data_seed"], row["width"]) == (
+        second.init_seed,
+        second.data_seed,
+        second.shape.width,
+    )
+
+
+def test_a_folder_without_finished_runs_has_an_empty_table(tmp_path, tiny_config, tiny_source):
+    table = sweep_points(SweepFolder.create(tmp_path / "s", tiny_config, plan(tiny_config, tiny_source.facts).grid))
+    assert table.empty and list(table.columns) == list(COLUMNS)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("text", ["plain", 'with "quotes", commas\tand\nlines', ""])
+def test_text_formats_keep_every_bit(tmp_path, suffix, text):
+    values = np.array([0.1 + 0.2, 5e-324, 1.7976931348623157e308, 1e22, -0.0, 1e-7])
+    table = pd.DataFrame({"name, of": text or "x", "value": values, "count": 2**63 - 1, "none": np.nan})
+    table.loc[0, "name, of"] = text
+    write_table(table, tmp_path / f"t{suffix}")
+    again = read_table(tmp_path / f"t{suffix}")
+    assert again["value"].to_numpy().tobytes() == values.tobytes()
+    assert again["count"].tolist() == [2**63 - 1] * 6 and again["none"].isna().all()
+    assert again["name, of"].fillna("").tolist() == table["name, of"].tolist()
+
+
+def test_counts_beyond_64_bits_are_written_whole(tmp_path):
+    write_table(pd.DataFrame({"flops": [10**25, 1], "loss": [1.5, 2.0]}), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().splitlines()[1].split(",")[0] == str(10**25)
