@@ -18,7 +18,7 @@ each other:
     points              the points table: the wall between the wings
     records             what crosses floors
     config              the one TOML file
-    units, files, errors
+    units, files, extension (code that users name), errors
 
 Two wings and a wall. The training wing (torch) writes run folders; the analysis wing (laws, fit,
 validate, report) reads one points table and never imports torch, so anyone's table of runs is as good

@@ -248,7 +248,7 @@ def test_a_stripped_standard_library_is_told(tmp_path, monkeypatch):
     "name", ["nothing", "text:", "web:x", "synthetic:markov", "no.such.module:Source", "json:Nothing"]
 )
 def test_unknown_sources_list_the_known_ones(name):
-    with pytest.raises(ConfigError, match=r"accepted|cannot be imported"):
+    with pytest.raises(ConfigError, match=r"accepted|not agreed to run"):
         open_source(Data(source=name, seq_len=64))
 
 

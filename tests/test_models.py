@@ -163,6 +163,6 @@ def test_options_of_a_transformers_configuration():
 
 @pytest.mark.parametrize("name", ["gtp", "hf:", "hf:no_such_model", "no.module:Family", "json:Nothing"])
 def test_unknown_families_list_the_known_ones(name):
-    with pytest.raises(ConfigError, match=r"accepted|cannot be imported"):
+    with pytest.raises(ConfigError, match=r"accepted|not agreed to run"):
         family, shape = rung(name, 16)
         family.counts(shape)

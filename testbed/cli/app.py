@@ -16,6 +16,7 @@ from testbed import __version__
 from testbed.cli import comparison, fitted, library, loop, table, tune
 from testbed.cli.output import console, errors
 from testbed.errors import TestbedError
+from testbed.extension import allow_code
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,8 +36,15 @@ for command in (
 
 
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def begin(
+    show: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    trusted: Annotated[
+        list[str] | None,
+        typer.Option("--allow-code", metavar="MODULE", help="a module that a folder or a fit names may be imported"),
+    ] = None,
+) -> None:
     """Train a family of small language models, fit a scaling law, seal a forecast, train the target, judge."""
+    allow_code(*(trusted or []))
     if show:
         console.print(f"testbed {__version__}")
         raise typer.Exit

@@ -21,6 +21,7 @@ from testbed.cli.rows import (
     TablePath,
     Where,
     WithTarget,
+    allow_laws,
     check_level,
     choose,
     number,
@@ -59,6 +60,7 @@ def compare(
     check_level(level)
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
     names = tuple(name.strip() for name in laws.split(",") if name.strip())
+    allow_laws(*names)
     target = target_columns(params, tokens, at) or None
     compared = compare_laws(
         names,
@@ -109,6 +111,7 @@ def backtest(
     from testbed.fit.prediction import backtest as run_backtest
 
     check_level(level)
+    allow_laws(law)
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
     tested = run_backtest(
         law, chosen.raw, columns=chosen.columns, cuts=cuts, level=level, delta=delta, seed=seed, where=chosen.where
@@ -145,6 +148,7 @@ def approaches(
     from testbed.fit.approaches import side_by_side
     from testbed.report.tables import approaches_table
 
+    allow_laws(law)
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
     budgets = None if flops is None else [number(c, "--flops") for c in flops]
     found = side_by_side(

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from testbed.cli.output import AsJson, console, print_json
+from testbed.cli.rows import allow_laws
 
 
 def laws(
@@ -18,6 +19,7 @@ def laws(
     """List the library of laws with their formulas and sources."""
     from testbed.laws import LAWS, find_law, plain_formula
 
+    allow_laws(*([] if name is None else [name]))
     chosen = list(LAWS.values()) if name is None else [find_law(name)]
     if as_json:
         print_json([_law_facts(law) for law in chosen])

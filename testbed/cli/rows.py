@@ -108,6 +108,13 @@ def target_columns(params: str | None, tokens: str | None, others: list[str] | N
     return given | numbers(others, "--set")
 
 
+def allow_laws(*names: str) -> None:
+    """Laws that an option names are the user's own words: their modules may be imported."""
+    from testbed.extension import allow_code, names_code
+
+    allow_code(*filter(names_code, names))
+
+
 def check_level(level: float) -> None:
     """ConfigError unless between 0 and 1."""
     if not 0 < level < 1:

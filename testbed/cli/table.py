@@ -22,6 +22,7 @@ from testbed.cli.rows import (
     TablePath,
     Where,
     WithTarget,
+    allow_laws,
     check_level,
     choose,
     numbers,
@@ -64,6 +65,7 @@ def fit(
     from testbed.fit.document import summary_dict, to_dict
 
     check_level(level)
+    allow_laws(law)
     chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
     fitted = fit_law(
         law,

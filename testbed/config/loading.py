@@ -16,10 +16,21 @@ from pydantic import BaseModel, ValidationError
 
 from testbed.config.tables import Config
 from testbed.errors import ConfigError
+from testbed.extension import allow_code
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML file, apply `a.b=value` overrides, and check everything; ConfigError lists every mistake."""
+    """The caller's own configuration: read a TOML file, apply `a.b=value` overrides, and check everything.
+
+    ConfigError lists every mistake. Classes outside the package that it names may be imported from then on.
+    """
+    config = read_config(path, overrides)
+    allow_code(*config.code())
+    return config
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The same of anyone's configuration, such as that of a sweep's folder: what it names is not agreed to."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from testbed.extension import names_code
 from testbed.files import digest
 from testbed.units import parse_count
 
@@ -263,6 +264,11 @@ class Config(_Table):
             if width % self.model.head_size:
                 raise ValueError(f"width {width} is not a multiple of model.head_size ({self.model.head_size})")
         return self
+
+    def code(self) -> tuple[str, ...]:
+        """Names of classes outside the package ("package.module:Class") that the configuration asks for."""
+        places = [name for name in (self.data.source, self.model.family) if "." in name.partition(":")[0]]
+        return tuple(name for name in (*places, *self.forecast.laws, *self.forecast.beside) if names_code(name))
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides a result, as plain JSON values (so without `execution`)."""

@@ -6,7 +6,6 @@ a `config.Data`: a line in SOURCES, or "package.module:Class" in a configuration
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 from testbed.config import Data
@@ -14,6 +13,7 @@ from testbed.data.source import BlockReader, TokenSource
 from testbed.data.synthetic import ZipfSource
 from testbed.data.text import TextSource
 from testbed.errors import ConfigError
+from testbed.extension import find_class
 
 SOURCES: dict[str, Callable[[Data], TokenSource]] = {
     "text": TextSource,
@@ -28,10 +28,7 @@ def open_source(config: Data) -> TokenSource:
     if kind in SOURCES and name and (kind != "synthetic" or name == "zipf"):
         return SOURCES[kind](config)
     if colon and "." in kind:
-        try:
-            made: TokenSource = getattr(importlib.import_module(kind), name)(config)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"data.source: found {config.source!r}, which cannot be imported ({error})") from None
+        made: TokenSource = find_class(config.source, "data.source", ("rows", "validation"))(config)
         return made
     raise ConfigError(
         f'data.source: found {config.source!r}; accepted: "text:stdlib", "text:PATH", "hf:NAME", "synthetic:zipf" or '

@@ -82,7 +82,7 @@ def from_dict(document: Mapping[str, Any], where: str = "the document") -> Fit:
         )
     try:
         fit = Fit(
-            law=find_law(document["law"]),
+            law=find_law(document["law"], f"{where}: law"),
             theta={name: float(value) for name, value in document["params"].items()},
             points=pd.DataFrame(document["points"]),
             search=Search(**document["search"]),

@@ -6,9 +6,8 @@ is named.
 
 from __future__ import annotations
 
-import importlib
-
 from testbed.errors import ConfigError
+from testbed.extension import find_class
 from testbed.laws.bnsl import BNSL, BNSL2
 from testbed.laws.chen import Streams
 from testbed.laws.clark import Routed
@@ -86,18 +85,17 @@ _LIBRARY: tuple[Law, ...] = (
 LAWS = {law.name: law for law in _LIBRARY}
 
 
-def find_law(name: str) -> Law:
-    """The law of this name; ConfigError lists the known ones."""
+def find_law(name: str, key: str = "law") -> Law:
+    """The law of this name; ConfigError lists the known ones. `key` says in messages what named it."""
     if name in LAWS:
         return LAWS[name]
-    module, colon, attribute = name.partition(":")
-    if colon:
-        try:
-            law: Law = getattr(importlib.import_module(module), attribute)()
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"law {name!r} cannot be imported ({error})") from None
-        return law
-    raise ConfigError(f'unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
+    if ":" not in name:
+        raise ConfigError(f'unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
+    found = find_class(name, key, ("value", "prepare"))
+    if not issubclass(found, Law) or getattr(found, "__abstractmethods__", None):
+        raise ConfigError(f"{key}: found {name!r}, which is no law; accepted: a class made from testbed.laws.Law")
+    law: Law = found()
+    return law
 
 
 __all__ = ["LAWS", "AdditiveLaw", "Columns", "Law", "Parameter", "Theta", "find_law", "plain_formula"]

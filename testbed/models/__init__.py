@@ -6,10 +6,10 @@ in a configuration.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 from testbed.errors import ConfigError
+from testbed.extension import find_class
 from testbed.models.family import Family
 from testbed.models.gpt import GPTFamily
 from testbed.models.hf import HuggingFaceFamily
@@ -33,10 +33,7 @@ def find_family(name: str) -> Family:
     if kind == "hf" and rest:
         return HuggingFaceFamily(rest)
     if "." in kind and rest:
-        try:
-            made: Family = getattr(importlib.import_module(kind), rest)()
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"model.family: found {name!r}, which cannot be imported ({error})") from None
+        made: Family = find_class(name, "model.family", ("shape", "counts", "build", "hidden_matrices"))()
         return made
     raise ConfigError(
         f'model.family: found {name!r}; accepted: {", ".join(FAMILIES)}, any "hf:<model_type>" or "package.module:Class"'

@@ -19,6 +19,8 @@ from testbed.errors import ConfigError
 from testbed.models.family import depth_of
 from testbed.records import Counts, Shape
 
+_NOT_OPTIONS = {"model_type", "architectures", "transformers_version"}  # what a saved configuration says of itself
+
 
 class HuggingFaceFamily:
     """One model type of transformers, such as gpt2, gpt_neox or llama."""
@@ -74,7 +76,11 @@ class HuggingFaceFamily:
         return {n for n, p in network.named_parameters() if p.dim() >= 2 and n not in network.embedding_names}
 
     def _network(self, shape: Shape) -> LogitsOnly:
-        return LogitsOnly(_configuration(self._model_type, shape))
+        configuration = _configuration(self._model_type, shape)
+        try:
+            return LogitsOnly(configuration)
+        except (LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
+            raise _refused(shape, error) from error
 
 
 class LogitsOnly(nn.Module):
@@ -84,7 +90,7 @@ class LogitsOnly(nn.Module):
         super().__init__()
         from transformers import AutoModelForCausalLM
 
-        self.lm = AutoModelForCausalLM.from_config(configuration)
+        self.lm = AutoModelForCausalLM.from_config(configuration, trust_remote_code=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]."""
@@ -135,10 +141,21 @@ def _configuration(model_type: str, shape: Shape) -> Any:
     fields |= {name: 4 * shape.width for name in ("intermediate_size", "n_inner", "ffn_dim") if name in defaults}
     fields |= {name: shape.heads for name in ("num_key_value_heads",) if name in defaults}
     fields |= {name: shape.head_size for name in ("head_dim",) if name in defaults}
-    unknown = sorted(set(shape.options) - set(defaults))
+    accepted = {name for name in defaults if not name.startswith("_")} - _NOT_OPTIONS
+    unknown = sorted(set(shape.options) - accepted)
     if unknown:
         raise ConfigError(
             f"model.options.{unknown[0]}: unknown to transformers' {model_type} configuration; accepted: "
-            + ", ".join(sorted(name for name, value in defaults.items() if isinstance(value, (int, float, str))))
+            + ", ".join(sorted(name for name in accepted if isinstance(defaults[name], (int, float, str))))
         )
-    return AutoConfig.for_model(model_type, **fields | shape.options)
+    try:
+        return AutoConfig.for_model(model_type, **fields | shape.options)
+    except Exception as error:  # its checks raise kinds of their own
+        raise _refused(shape, error) from error
+
+
+def _refused(shape: Shape, error: Exception) -> ConfigError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return ConfigError(
+        f"model.options: transformers refuses {shape.family} of width {shape.width} with {shape.options} ({reason})"
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from testbed.config import Config, differences, load_config
+from testbed.config import Config, differences, read_config
 from testbed.errors import FolderError, SealError
 from testbed.files import write_json, write_text
 from testbed.records import Forecast, RunSpec, Verdict, as_json
@@ -50,7 +50,7 @@ class SweepFolder:
         """The sweep in `path`; FolderError where there is none or it was changed."""
         if not cls.exists(path):
             raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
-        config = load_config(path / "config.toml")
+        config = read_config(path / "config.toml")
         try:
             plan = json.loads((path / "plan.json").read_text())
             specs = tuple(RunSpec.model_validate(spec) for spec in plan["runs"].values())
