@@ -6,6 +6,8 @@ import math
 import re
 
 _SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TIME = re.compile(r"(?:\s*[0-9]+(?:\.[0-9]+)?\s*[smhd])+\s*", re.IGNORECASE)
 _COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*([kmbgtp]?)\s*", re.IGNORECASE)
 
 
@@ -23,6 +25,16 @@ def parse_count(text: str | int | float) -> int:
     if not math.isfinite(value) or abs(value - round(value)) > 1e-6 * max(1.0, abs(value)):
         raise ValueError("a count is a whole number")
     return text if isinstance(text, int) else round(value)
+
+
+def parse_seconds(text: str | int | float) -> float:
+    """Seconds from a number of them or a text such as "90 s", "4h", "1 h 30 m" or "2d"; ValueError says what is accepted."""
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and math.isfinite(text) and text >= 0:
+        return float(text)
+    if not isinstance(text, str) or _TIME.fullmatch(text) is None:
+        raise ValueError('a time is a number of seconds or a text such as "90 s", "4h", "1 h 30 m" or "2d"')
+    parts = re.findall(r"([0-9.]+)\s*([smhd])", text.lower())
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def show_count(value: float, digits: int = 3) -> str:

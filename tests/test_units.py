@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.units import parse_count, show_count, show_seconds
+from testbed.units import parse_count, parse_seconds, show_count, show_seconds
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,22 @@ def test_show_count_to_fewer_digits():
 )
 def test_show_seconds(value, shown):
     assert show_seconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90 s", 90), ("4h", 14_400), ("1 h 30 m", 5400), ("2d", 172_800), ("1.5H", 5400), (75, 75), (0.5, 0.5)],
+)
+def test_times_are_read_as_people_write_them(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@given(st.integers(10, 10**7))
+def test_shown_times_read_back(seconds):
+    assert parse_seconds(show_seconds(seconds)) == pytest.approx(seconds, abs=60 if seconds >= 3600 else 0)
+
+
+@pytest.mark.parametrize("text", ["", "4", "h", "4 x", "4 h x", "-1 h", -1, True, None, [1], float("inf"), float("nan")])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="a time is"):
+        parse_seconds(text)
