@@ -30,6 +30,16 @@ class FolderError(TestbedError):
     """A sweep folder that is missing, foreign, in use, or not writable."""
 
 
+class DiskError(FolderError):
+    """A disk that is full, read-only or gone: no run's own fault, and what waits for it can go on later."""
+
+
+class BudgetReached(TestbedError):
+    """A sweep that stopped at its budget before all of its runs were done."""
+
+    exit_code = 4
+
+
 class SealError(TestbedError):
     """A forecast that is missing, was changed after it was sealed, or would be overwritten."""
 

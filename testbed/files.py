@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import FolderError
+from testbed.errors import DiskError
 
 
 @contextmanager
@@ -40,6 +40,20 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def keep(path: Path, kept: Path) -> None:
+    """Give what stands at `path`, if anything, the further name `kept`, under which it outlives its replacement."""
+    if not path.exists():
+        return
+    linked = kept.with_name(f".{kept.name}.{os.getpid()}")
+    linked.unlink(missing_ok=True)
+    try:
+        os.link(path, linked)
+    except OSError:  # a file system without links: for a moment nothing stands at `path`
+        path.replace(kept)
+    else:
+        linked.replace(kept)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
@@ -49,6 +63,31 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity are refused (JSON has neither)."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def create_json(path: Path, value: Any) -> None:
+    """Write indented JSON where nothing is yet; FileExistsError if something is, of two processes for one of them."""
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.link(temporary, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        # over a network a link can be made and its answer lost: then this file has two names
+        if temporary is None or temporary.stat().st_nlink < 2:
+            raise
+    except OSError as error:
+        raise not_writable(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def append_line(path: Path, text: str) -> None:
@@ -80,10 +119,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def not_writable(path: Path, error: OSError) -> FolderError:
+def not_writable(path: Path, error: OSError) -> DiskError:
     """The message for a file that could not be written."""
     reason = error.strerror or str(error)
-    return FolderError(f"cannot write {path}: {reason}; give a folder with write permission and free space (--out)")
+    return DiskError(f"cannot write {path}: {reason}; give a folder with write permission and free space (--out)")
 
 
 def _drop_partial_line(log: Any) -> None:

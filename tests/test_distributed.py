@@ -20,7 +20,7 @@ from testbed.store import SweepFolder
 from testbed.store.table import sweep_points
 from testbed.sweep import packs, plan
 from testbed.train import Logged, train
-from testbed.train.checkpoint import load_checkpoint
+from testbed.train.checkpoint import read_checkpoint
 from tests.test_executors import processes_of
 
 CPU = torch.device("cpu")
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_shards_is_whole(tiny_spec, tiny_source, tiny_toml, tmp_
 
     spec = short(tiny_spec, processes=2, sharded=True)
     together(spec, tiny_toml, tmp_path / "a", stop_after=5)
-    found = load_checkpoint(tmp_path / "a" / "trunk.safetensors")
+    found = read_checkpoint(tmp_path / "a" / "trunk.safetensors", spec.run_id).tensors
     plain = ModuleLearner(short(tiny_spec), tiny_source, CPU)
     for step in range(6):
         plain.optimise(step, min(1.0, (step + 1) / spec.warmup_steps))

@@ -7,7 +7,6 @@ import torch
 
 from testbed.config import Data
 from testbed.data import open_source
-from testbed.errors import FolderError
 from testbed.models import find_family
 from testbed.records import Eval, Horizon
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
@@ -175,18 +174,6 @@ def test_a_checkpoint_falls_due_by_the_clock(tiny_spec, tiny_source, tmp_path):
     cursor = read_cursor(tmp_path / "trunk.safetensors", tiny_spec.run_id)
     assert cursor.step == 4  # the last whole step before the evaluation
     assert cursor.spent_tokens == 4 * tiny_spec.batch_tokens
-
-
-def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(tiny_spec, tiny_source, tmp_path):
-    with pytest.raises(Paused):
-        list(train_one(tiny_spec, tiny_source, tmp_path, CPU, interruptions=Interruptions(StopAfter(3))))
-    other = tiny_spec.model_copy(update={"init_seed": 9})
-    with pytest.raises(FolderError, match=f"a checkpoint of {tiny_spec.run_id}, not of {other.run_id}"):
-        list(train_one(other, tiny_source, tmp_path, CPU))
-    path = tmp_path / "trunk.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(FolderError, match="not a readable checkpoint"):
-        list(train_one(tiny_spec, tiny_source, tmp_path, CPU))
 
 
 # --- the recipe -------------------------------------------------------------------------------

@@ -187,8 +187,15 @@ class Done(Record):
     seconds: float
 
 
+class Notice(Record):
+    """Something that went wrong in a run and was mended, so that its losses are what they are all the same."""
+
+    at: str
+    message: str
+
+
 class Failed(Record):
-    """The end of a run that gave no losses, with the reason; `diverged` where its loss was no longer finite."""
+    """The end of a run that gave no losses, with the reason; `diverged` where its loss was the reason."""
 
     finished: str
     reason: str

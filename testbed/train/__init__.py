@@ -3,7 +3,7 @@
 from testbed.train.calibration import Pace, measure_paces
 from testbed.train.cuda import compiling_pays
 from testbed.train.device import choose_device
-from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, train
+from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned, train
 from testbed.train.memory import Memory, available_bytes, estimate
 from testbed.train.passes import Choice, choose_passes
 
@@ -18,6 +18,7 @@ __all__ = [
     "Pace",
     "Paused",
     "Progress",
+    "Warned",
     "available_bytes",
     "choose_device",
     "choose_passes",

@@ -18,11 +18,13 @@ import torch
 from testbed.data import TokenSource
 from testbed.records import Eval, Horizon, Phase, RunSpec
 from testbed.train import ranks
-from testbed.train.checkpoint import Cursor, load_checkpoint, read_cursor, save_checkpoint, save_weights
+from testbed.train.checkpoint import Checkpoint, Cursor, restore_generators, save_weights
 from testbed.train.device import make_repeatable
+from testbed.train.divergence import look, reason_of
 from testbed.train.evaluation import bits_per_byte
 from testbed.train.learner import make_learner, retire
 from testbed.train.schedule import branch_eval_steps, lr_factor
+from testbed.train.shelf import PATHS, Shelf
 
 _PROGRESS_SECONDS = 0.5
 _FINITE_EVERY = 32  # steps between looks at the losses; a look makes a GPU wait
@@ -44,10 +46,17 @@ class Logged:
 
 @dataclass(frozen=True)
 class Diverged:
-    """The loss of run `run` of the pack is no longer finite; the others go on."""
+    """Run `run` of the pack has lost its way (see `divergence`); the others go on."""
 
     run: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something went wrong and was mended: a checkpoint that was no good, a pass that did not fit."""
+
+    message: str
 
 
 @dataclass(frozen=True)
@@ -66,15 +75,19 @@ class Finished:
     seconds: float
 
 
-Event = Logged | Diverged | Progress | Finished
+Event = Logged | Diverged | Warned | Progress | Finished
 
 
 @dataclass(frozen=True)
 class Interruptions:
-    """What may interrupt a run: a request to stop, and the clock that asks for a checkpoint."""
+    """What may interrupt a run: a request to stop, the clock that asks for a checkpoint, a loss of its ownership.
+
+    `check` is called before anything is written, and raises where this process may not.
+    """
 
     stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = math.inf
+    check: Callable[[], None] = lambda: None
 
 
 def train(
@@ -93,7 +106,8 @@ def train(
     last horizon. Raises Paused when asked to stop.
     """
     pack = Pack(specs, source, folders, device, recorded or (frozenset(),) * len(specs), interruptions)
-    pack.resume()
+    yield from pack.resume()
+    yield Progress(pack.cursor.spent_steps)
     while pack.cursor.horizon < len(pack.horizons):
         horizon = pack.horizons[pack.cursor.horizon]
         if not pack.cursor.in_branch:
@@ -105,7 +119,7 @@ def train(
         yield from pack.advance(horizon.steps, branch_eval_steps(horizon, specs[0].branch_evals), horizon)
         if pack.lost:
             return
-        pack.finish_branch()
+        yield from pack.finish_branch()
     retire(pack.learner, specs, device)
     yield Finished(pack.cursor.spent_steps, pack.cursor.spent_tokens, pack.seconds)
 
@@ -127,30 +141,31 @@ class Pack:
         self.horizons = specs[0].horizons
         self.learner = make_learner(specs, source, device)
         self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
-        self.diverged: set[int] = set()
+        self.shelf = Shelf(folders[0], self.cursor.run_ids)
         self.saved = time.monotonic()
 
     @property
     def lost(self) -> bool:
-        """Whether no run is left whose loss is finite."""
-        return len(self.diverged) == len(self.specs)
+        """Whether every run has diverged."""
+        return len(self.cursor.diverged) == len(self.specs)
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, the share of one run."""
         return self.cursor.spent_seconds / len(self.specs)
 
-    def resume(self) -> None:
-        """Stand where the newest checkpoint stands: inside a branch, else on the trunk, else at the start."""
-        trunk = read_cursor(self._checkpoint("trunk"), self.cursor.run_ids)
-        branch = read_cursor(self._checkpoint("branch"), self.cursor.run_ids)
-        if trunk is not None:
-            inside = branch is not None and branch.horizon == trunk.horizon
-            self._load("branch" if inside else "trunk")
+    def resume(self) -> Iterator[Event]:
+        """Stand where the furthest sound checkpoint stands: inside a branch, on the trunk, or else at the start."""
+        found = self.shelf.furthest(*PATHS)
+        if found is not None:
+            self._take(found)
         ranks.wait()  # until all processes of the run have read them: one of them writes
+        yield from self._complaints(found)
+        for run, reason in self.cursor.diverged.items():
+            yield Diverged(int(run), reason)
 
     def advance(self, until: int, eval_steps: tuple[int, ...], branch: Horizon | None) -> Iterator[Event]:
-        """Optimiser steps up to `until`, with the evaluations that fall due; ends early when no run is finite."""
+        """Optimiser steps up to `until`, with the evaluations that fall due; ends early when every run has diverged."""
         reported = clock = time.monotonic()
         while self.cursor.step < until and not self.lost:
             self._optimise(branch)
@@ -177,30 +192,45 @@ class Pack:
         """A checkpoint of the current state."""
         state = self.learner.state()
         if ranks.leads():
-            save_checkpoint(self._checkpoint(path), state, self.cursor)
+            self.interruptions.check()
+            self.shelf.save(path, state, self.cursor)
         ranks.wait()
         self.saved = time.monotonic()
 
-    def finish_branch(self) -> None:
-        """Leave a finished branch: back to its trunk, or, after the last one, keep its weights."""
+    def finish_branch(self) -> Iterator[Event]:
+        """Leave a finished branch: back to its trunk, or, after the last one, keep its weights.
+
+        Where the trunk's newest checkpoint is no good, back to the one before or to the start; the steps
+        that are done again count once.
+        """
         branch = self.cursor
         if branch.horizon + 1 == len(self.horizons):
             for run, (spec, folder) in enumerate(zip(self.specs, self.folders, strict=True)):
                 weights = self.learner.weights(run)
                 if ranks.leads():
+                    self.interruptions.check()
                     save_weights(folder / "weights.safetensors", weights, {"run_id": spec.run_id})
             branch.horizon += 1
             return
-        self._load("trunk")
+        trunk = self.shelf.furthest("trunk")
+        if trunk is not None:
+            self._take(trunk)
+        else:
+            self.learner.restart(self.specs)
+            self.cursor = Cursor(branch.run_ids, rows=branch.rows)
+        yield from self._complaints(trunk)
+        again = self.horizons[branch.horizon].branch_step - self.cursor.step
         self.cursor = replace(
             self.cursor,
             horizon=branch.horizon + 1,
-            spent_steps=branch.spent_steps,
-            spent_tokens=branch.spent_tokens,
+            spent_steps=branch.spent_steps - again,
+            spent_tokens=branch.spent_tokens - again * self.specs[0].batch_tokens,
             spent_seconds=branch.spent_seconds,
+            diverged=branch.diverged,
         )
         self.save("trunk")
-        self._checkpoint("branch").unlink(missing_ok=True)
+        if ranks.leads():
+            self.shelf.drop("branch")
 
     def _optimise(self, branch: Horizon | None) -> None:
         """One optimiser step on the trunk or on `branch`."""
@@ -215,13 +245,15 @@ class Pack:
     def _evaluations(self, branch: Horizon | None, until: int) -> Iterator[Logged]:
         """The losses now, annealed where the branch ends at step `until`, of the runs that have not logged them."""
         key = (branch.tokens if branch else None, self.cursor.step)
-        waiting = [k for k in range(len(self.specs)) if k not in self.diverged and key not in self.recorded[k]]
+        waiting = [
+            k for k in range(len(self.specs)) if str(k) not in self.cursor.diverged and key not in self.recorded[k]
+        ]
         if waiting:
             losses, sums = self.learner.validate(), self.learner.loss_sums()
             for run in waiting:
                 yield Logged(run, self._eval(self.specs[run], branch, until, losses[run], sums[run]))
         self.learner.clear_losses()
-        self.cursor.loss_count = 0
+        self.cursor.loss_count, self.cursor.looks = 0, self.cursor.looks.cleared()
 
     def _eval(self, spec: RunSpec, branch: Horizon | None, until: int, loss: float, loss_sum: float) -> Eval:
         step = self.cursor.step
@@ -240,20 +272,24 @@ class Pack:
         )
 
     def _diverging(self) -> Iterator[Diverged]:
-        for run, loss_sum in enumerate(self.learner.loss_sums()):
-            if run not in self.diverged and not math.isfinite(loss_sum):
-                self.diverged.add(run)
-                yield Diverged(
-                    run,
-                    f"the training loss was not finite by step {self.cursor.step} ({self.cursor.tokens} "
-                    "tokens); lower train.lr, or raise train.warmup_steps",
-                )
+        """Look at the losses; the runs that have diverged since the last look."""
+        cursor, spec = self.cursor, self.specs[0]
+        cursor.looks = look(cursor.looks, self.learner.loss_sums(), cursor.loss_count, cursor.step, spec)
+        for run in range(len(self.specs)):
+            reason = reason_of(cursor.looks, run, cursor.step, spec)
+            if reason is not None and str(run) not in cursor.diverged:
+                cursor.diverged[str(run)] = reason
+                yield Diverged(run, reason)
 
-    def _load(self, path: str) -> None:
-        cursor = read_cursor(self._checkpoint(path), self.cursor.run_ids)
-        assert cursor is not None
-        self.learner.load(load_checkpoint(self._checkpoint(path)))
-        self.cursor = cursor
+    def _take(self, found: Checkpoint) -> None:
+        self.learner.load(found.tensors)
+        restore_generators(found.tensors)
+        self.cursor = found.cursor
 
-    def _checkpoint(self, path: str) -> Path:
-        return self.folders[0] / f"{path}.safetensors"
+    def _complaints(self, used: Checkpoint | None) -> Iterator[Warned]:
+        """What is to be said of checkpoints that were no good; they are put out of the way."""
+        if self.shelf.has_unsound:
+            ranks.wait()  # all processes have seen them
+            if ranks.leads():
+                self.shelf.set_aside()
+            yield from map(Warned, self.shelf.complaints(used))
