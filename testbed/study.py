@@ -13,16 +13,17 @@ import pandas as pd
 
 from testbed.config import Config
 from testbed.data import TokenSource, open_source
-from testbed.errors import ConfigError, FolderError, RunFailed
+from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.executors import (
-    EXECUTORS,
     Engines,
     Timetable,
     Watcher,
     choose_engines,
     choose_packs,
     default_workers,
+    make_executor,
     settle_packs,
+    train_all,
 )
 from testbed.fit import Fit
 from testbed.points import write_table
@@ -30,7 +31,7 @@ from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
 from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
 from testbed.store.table import sweep_points
-from testbed.sweep import Plan, design_warnings, packs, plan
+from testbed.sweep import Plan, design_warnings, plan
 from testbed.train import choose_device
 from testbed.validate import Circumstances, check_design, fit_laws, judge, make_forecast
 from testbed.validate.certificate import read_certificate
@@ -61,13 +62,6 @@ def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
     return choose_packs(made, config.train, source, device, workers)
 
 
-def _as_recorded(made: Plan, recorded: tuple[RunSpec, ...]) -> Plan:
-    """The plan with the engines that its folder has settled; another plan is left for the folder to refuse."""
-    if len(recorded) != len(made.runs):
-        return made
-    return made.trained_by([spec.engine for spec in recorded])
-
-
 class Study:
     """A sweep's folder and the steps of the loop; every result is a file in the folder."""
 
@@ -80,9 +74,7 @@ class Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
         path = path or Path("runs") / config.name
         source, made = settle(config)
-        if SweepFolder.exists(path):
-            made = _as_recorded(made, SweepFolder.open(path).specs)
-        else:
+        if not SweepFolder.exists(path):
             made = engines(config, made, source).fitting()
             made = settle_packs(made, config.train) or timetable(config, source, made).plan
         return cls(SweepFolder.create(path, config, made.runs))
@@ -92,9 +84,9 @@ class Study:
         """The study in a folder that is there."""
         return cls(SweepFolder.open(path))
 
-    def executed_with(self, device: str | None, workers: int | None) -> Study:
-        """The same study on another device or with another number of workers."""
-        changes = {"device": device, "workers": workers}
+    def executed_with(self, device: str | None, workers: int | None, executor: str | None = None) -> Study:
+        """The same study on another device, with another number of workers or by another executor."""
+        changes = {"device": device, "workers": workers, "executor": executor}
         execution = self.folder.config.execution.model_copy(update={k: v for k, v in changes.items() if v is not None})
         config = self.folder.config.model_copy(update={"execution": execution})
         return Study(SweepFolder(self.folder.path, config, self.folder.specs))
@@ -116,13 +108,7 @@ class Study:
         if retry_failed:
             for run in runs.values():
                 run.forget_failure()
-        ended = {run_id for run_id, run in runs.items() if run.state() in ("done", "failed")}
-        waiting = [pack for pack in packs(specs) if any(spec.run_id not in ended for spec in pack)]
-        if waiting:
-            options = self.folder.config.execution
-            executor = EXECUTORS["local"](options.device, options.workers, options.checkpoint_seconds)
-            with self.folder.owned():
-                executor.run(self.folder, waiting, watcher)
+        train_all(make_executor(self.folder.config.execution), self.folder, specs, watcher)
         failures = [
             f"  {run_id}: {failure.reason}"
             for run_id, run in runs.items()
@@ -158,7 +144,10 @@ class Study:
             versions={name: version(name) for name in ("testbed", "numpy", "scipy", "pandas")},
         )
         forecast = make_forecast(self.points(), self.fit(), self._target_facts(), config.forecast, circumstances)
-        self.folder.seal(forecast)
+        try:
+            self.folder.seal(forecast)
+        except SealError:  # another launch of the same sweep was first
+            return self.folder.forecast()
         return forecast
 
     def judge(self) -> Verdict:

@@ -11,7 +11,7 @@ import pytest
 
 from testbed.config import load_config
 from testbed.data import open_source
-from testbed.errors import FolderError, TestbedError
+from testbed.errors import TestbedError
 from testbed.executors import LocalExecutor, Outcome, settle_packs
 from testbed.store import SweepFolder
 from testbed.store.table import sweep_points
@@ -28,7 +28,7 @@ class Quiet:
         self.begun.append(spec.run_id)
 
     def progress(self, spec, steps):
-        assert 0 < steps <= spec.steps
+        assert 0 <= steps <= spec.steps
 
     def evaluated(self, spec, evaluation):
         self.evals.append((spec.run_id, evaluation))
@@ -192,17 +192,15 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, 
 LAUNCH = """
 import sys
 from pathlib import Path
-from testbed.executors import LocalExecutor
+from testbed.executors import LocalExecutor, train_all
 from testbed.store import SweepFolder
-from testbed.sweep import packs
 class Quiet:
     def started(self, spec): print("started", flush=True)
     def progress(self, spec, steps): print("progress", flush=True)
     def evaluated(self, spec, evaluation): pass
     def ended(self, spec, outcome): print("ended", outcome.ending, flush=True)
 sweep = SweepFolder.open(Path(sys.argv[1]))
-with sweep.owned():
-    LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, packs(sweep.of_role("grid")), Quiet())
+train_all(LocalExecutor("cpu", 2, checkpoint_seconds=0.3), sweep, sweep.of_role("grid"), Quiet())
 """
 
 
@@ -227,17 +225,66 @@ def test_a_killed_or_interrupted_launcher_leaves_no_worker_and_the_same_command_
     assert table(sweep).equals(long_undisturbed)
 
 
-def test_two_launchers_do_not_share_a_sweep(tiny_toml, tmp_path):
+def test_two_launches_share_out_a_sweep_and_both_end_when_it_is_done(tiny_toml, tmp_path, long_undisturbed):
     sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(sweep.path)], stdout=subprocess.PIPE, text=True)
-    next(iter(launcher.stdout))
-    try:
-        with pytest.raises(FolderError, match="another testbed is running this sweep"), sweep.owned():
-            pass
-    finally:
-        launcher.kill()
-        launcher.wait()
-        wait_for(lambda: not processes_of(sweep), 30)
+    launches = [
+        subprocess.Popen([sys.executable, "-c", LAUNCH, str(sweep.path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [launch.communicate(timeout=120)[0] for launch in launches]
+    assert [launch.returncode for launch in launches] == [0, 0]
+    grid = sweep.of_role("grid")
+    assert sum(text.count("ended done") for text in told) == len(grid), "each run was done by one of them, once"
+    assert all(len(sweep.run(spec).sessions()) == 1 for spec in grid)
+    assert table(sweep).equals(long_undisturbed)
+
+
+def test_a_worker_that_is_frozen_is_ended_and_its_run_tried_again(tiny_toml, tmp_path, long_undisturbed):
+    sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
+
+    def freeze():
+        wait_for(lambda: list(sweep.path.glob("runs/*/trunk.safetensors")))
+        os.kill(processes_of(sweep)[0], signal.SIGSTOP)
+
+    freezer = threading.Thread(target=freeze)
+    freezer.start()
+    executor = LocalExecutor("cpu", 2, checkpoint_seconds=0.3, hang_seconds=1.0)
+    outcomes = executor.run(sweep, packs(sweep.of_role("grid")), Quiet())
+    freezer.join()
+    assert {o.ending for o in outcomes} == {"done"}
+    assert max(len(sweep.run(spec).sessions()) for spec in sweep.of_role("grid")) == 2
+    assert table(sweep).equals(long_undisturbed)
+
+
+def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(tiny_toml, tmp_path, monkeypatch):
+    (tmp_path / "stuck").mkdir()
+    (tmp_path / "stuck" / "source.py").write_text(STUCK)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("TESTBED_ALLOW_CODE", "stuck.source")
+    sweep = fresh(tiny_toml, tmp_path / "sweep", 'data.source="stuck.source:Stuck"', "execution.hang_seconds=1.0")
+    outcomes = LocalExecutor("cpu", 1, hang_seconds=60).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
+    (outcome,) = outcomes
+    assert outcome.ending == "failed"
+    assert "its worker died 3 times (exit status 70)" in outcome.reason
+    (log,) = {Path(line) for line in [outcome.reason.partition("see ")[2]]}
+    assert "this process hangs and is ended" in log.read_text()
+    assert "stuck/source.py" in log.read_text(), "the stacks of its threads"
+
+
+STUCK = """
+import time
+from testbed.data import open_source
+from testbed.config import Data
+class Stuck:
+    def __init__(self, data):
+        self._inner = open_source(data.model_copy(update={"source": "synthetic:zipf"}))
+        self.facts = self._inner.facts
+    def validation(self):
+        return self._inner.validation()
+    def rows(self, *arguments):
+        time.sleep(3600)
+"""
 
 
 def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
@@ -254,5 +301,6 @@ def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
         events.append(json.loads(worker.stdout.readline()))
     worker.stdin.close()
     assert worker.wait(30) == 0
-    assert {e["run"] for e in events[:-1]} == {spec.run_id}
+    assert events[0] == {"event": "ready"}
+    assert {e["run"] for e in events[1:-1]} == {spec.run_id}
     assert events[-1]["outcomes"] == [{"run_id": spec.run_id, "ending": "done", "reason": ""}]

@@ -8,7 +8,7 @@ from testbed.config import load_config
 from testbed.errors import FolderError, RunFailed, SealError
 from testbed.records import Eval
 from testbed.store import SweepFolder
-from testbed.store.lock import hold, is_held
+from testbed.store.lock import hold
 from testbed.store.table import sweep_points
 from testbed.sweep import plan
 
@@ -69,10 +69,10 @@ def test_other_data_under_the_same_configuration_are_refused(sweep, tiny_config)
         SweepFolder.create(sweep.path, tiny_config, moved)
 
 
-def test_an_edited_configuration_is_noticed(sweep):
+def test_an_edited_configuration_is_noticed_and_the_change_is_shown(sweep):
     path = sweep.path / "config.toml"
     path.write_text(path.read_text().replace("lr = 0.006", "lr = 0.007"))
-    with pytest.raises(FolderError, match="changed since the sweep was started"):
+    with pytest.raises(FolderError, match=r"changed since the sweep was started \(train.lr: 0.006 -> 0.007\)"):
         SweepFolder.open(sweep.path)
 
 
@@ -97,7 +97,7 @@ def test_states_of_a_run(sweep):
     spec = sweep.specs[0]
     run = sweep.run(spec)
     assert run.state() == "to do"
-    with run.owned():
+    with run.claimed(60):
         assert run.state() == "running"
     (run.path / "spec.json").write_text("{}")
     assert run.state() == "paused"
@@ -148,12 +148,10 @@ def test_a_lock_is_one_processs_and_ends_with_it(tmp_path):
     process = context.Process(target=_hold_for_a_while, args=(path, ready, 60))
     process.start()
     assert ready.wait(60)
-    assert is_held(path)
     with pytest.raises(FolderError, match="busy"), hold(path, "busy", patience=0.1):
         pass
     process.kill()
     process.join()
-    assert not is_held(path)
     with hold(path, "busy"):
         pass
 

@@ -26,6 +26,9 @@ Overrides = Annotated[
 Out = Annotated[Path | None, typer.Option(help="the sweep's folder; runs/NAME if not given")]
 Device = Annotated[str | None, typer.Option(help='"auto", "cpu" or "cuda"')]
 Workers = Annotated[int | None, typer.Option(help="worker processes; one a core or a GPU if not given")]
+ExecutorName = Annotated[
+    str | None, typer.Option("--executor", metavar="NAME", help='where runs are trained: "local", "slurm" or "ray"')
+]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="try failed runs again")]
 
 
@@ -60,6 +63,7 @@ def run(
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
+    executor: ExecutorName = None,
     retry_failed: Retry = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if the forecast's interval misses")] = False,
 ) -> None:
@@ -67,7 +71,7 @@ def run(
     from testbed.report import words
     from testbed.study import Study
 
-    study = Study.create(load_settings(config, overrides, device, workers), out)
+    study = Study.create(load_settings(config, overrides, device, workers, executor), out)
     _train(study, "grid", retry_failed)
     if not study.target:
         page = study.report()
@@ -91,6 +95,7 @@ def train(
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
+    executor: ExecutorName = None,
     retry_failed: Retry = False,
     target: Annotated[
         bool, typer.Option("--target", help="the target instead of the grid; its forecast has to be sealed")
@@ -100,9 +105,9 @@ def train(
     from testbed.study import Study
 
     if config.is_dir():
-        study = Study.open(config).executed_with(device, workers)
+        study = Study.open(config).executed_with(device, workers, executor)
     else:
-        study = Study.create(load_settings(config, overrides, device, workers), out)
+        study = Study.create(load_settings(config, overrides, device, workers, executor), out)
     _train(study, "target" if target else "grid", retry_failed)
     console.print(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}", markup=False)
 
@@ -213,13 +218,16 @@ def points(
     console.print(f"{len(table)} points of {table['run'].nunique()} runs in {path}", markup=False, soft_wrap=True)
 
 
-def load_settings(path: Path, overrides: list[str] | None, device: str | None, workers: int | None) -> Config:
+def load_settings(
+    path: Path, overrides: list[str] | None, device: str | None, workers: int | None, executor: str | None = None
+) -> Config:
     """The configuration in a file, with what the command line changes of it."""
     from testbed.config import load_config
 
     changes = list(overrides or [])
     changes += [f'execution.device="{device}"'] if device is not None else []
     changes += [f"execution.workers={workers}"] if workers is not None else []
+    changes += [f'execution.executor="{executor}"'] if executor is not None else []
     return load_config(path, changes)
 
 

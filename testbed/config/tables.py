@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from testbed.config.clusters import Ray, Slurm
+from testbed.config.table import Table as _Table
 from testbed.extension import names_code
 from testbed.files import digest
 from testbed.units import parse_count
@@ -36,10 +38,6 @@ Seeds = Annotated[tuple[Seed, ...], *_Many]
 DataSeeds = Literal["own"] | Seeds
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], *_Many]
 Names = Annotated[tuple[str, ...], *_Many]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Zipf(_Table):
@@ -223,9 +221,18 @@ class Forecast(_Table):
 class Execution(_Table):
     """Where and how the runs are executed; no part of their identity."""
 
+    executor: str = Field("local", description='"local", "slurm", "ray" or "package.module:Class"')
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
     workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
+    lease_seconds: float = Field(
+        60.0, ge=1, description="a run whose owner on another machine gives no sign for so long is taken over"
+    )
+    hang_seconds: float = Field(
+        900.0, ge=1, description="a worker that does no step for so long is ended, and its runs are tried again"
+    )
+    slurm: Slurm | None = Field(None, description="what the slurm executor asks of its cluster")
+    ray: Ray | None = Field(None, description="what the ray executor asks of its cluster")
 
 
 class Config(_Table):
@@ -267,7 +274,8 @@ class Config(_Table):
 
     def code(self) -> tuple[str, ...]:
         """Names of classes outside the package ("package.module:Class") that the configuration asks for."""
-        places = [name for name in (self.data.source, self.model.family) if "." in name.partition(":")[0]]
+        places = [self.data.source, self.model.family, self.execution.executor]
+        places = [name for name in places if "." in name.partition(":")[0]]
         return tuple(name for name in (*places, *self.forecast.laws, *self.forecast.beside) if names_code(name))
 
     def identity(self) -> dict[str, Any]:

@@ -1,20 +1,38 @@
 """The only place that starts processes: executors run specs and say how each ended.
 
-A new executor is one class with `run(sweep, specs, watcher)`, and its line in EXECUTORS.
+A new executor is one class (see `executor.Executor`), and its line in EXECUTORS.
 """
 
 from __future__ import annotations
 
+from testbed.config import Execution
+from testbed.errors import ConfigError
 from testbed.executors.engines import Engines, choose_engines
-from testbed.executors.local import LocalExecutor, Watcher, default_workers
+from testbed.executors.executor import Executor, Watcher
+from testbed.executors.local import LocalExecutor, default_workers
 from testbed.executors.packing import Timetable, choose_packs, settle_packs
+from testbed.executors.rounds import train_all
 from testbed.executors.run import Outcome
+from testbed.extension import find_class
 
-EXECUTORS = {"local": LocalExecutor}
+EXECUTORS: dict[str, type[Executor]] = {"local": LocalExecutor}
+
+
+def make_executor(execution: Execution) -> Executor:
+    """The executor that the settings name, listed in EXECUTORS or "package.module:Class"."""
+    name = execution.executor
+    if name in EXECUTORS:
+        return EXECUTORS[name].configured(execution)
+    if "." in name and ":" in name:
+        made: Executor = find_class(name, "execution.executor", ("configured", "run")).configured(execution)
+        return made
+    raise ConfigError(f'execution.executor: found {name!r}; accepted: {", ".join(EXECUTORS)} or "package.module:Class"')
+
 
 __all__ = [
     "EXECUTORS",
     "Engines",
+    "Executor",
     "LocalExecutor",
     "Outcome",
     "Timetable",
@@ -22,5 +40,7 @@ __all__ = [
     "choose_engines",
     "choose_packs",
     "default_workers",
+    "make_executor",
     "settle_packs",
+    "train_all",
 ]

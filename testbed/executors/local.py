@@ -7,56 +7,41 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
 import torch
 
+from testbed.config import Execution
 from testbed.errors import ConfigError, TestbedError
 from testbed.executors.engines import processes
+from testbed.executors.executor import ATTEMPTS, Attempts, Watcher
 from testbed.executors.run import Outcome
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
 from testbed.sweep import Pack, cost
 from testbed.train import choose_device
 
-_ATTEMPTS = 3  # times a run is given to a worker that then dies
 _FILLING = 1e12  # training FLOPs of a step that keep a GPU busy by themselves: some 3 ms
 _SHARING = 4  # workers a GPU otherwise
 _PATIENCE = 60.0  # seconds that a worker may take to write its checkpoint
-
-
-class Watcher(Protocol):
-    """Told of everything that happens, for a progress display."""
-
-    def started(self, spec: RunSpec) -> None:
-        """A worker has taken the run."""
-        ...
-
-    def progress(self, spec: RunSpec, steps: int) -> None:
-        """The run has done so many optimiser steps of spec.steps."""
-        ...
-
-    def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
-        """The run has logged a loss."""
-        ...
-
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
-        """The run has ended."""
-        ...
+_GRACE = 5.0  # seconds after which a worker that should have ended itself is ended
 
 
 @dataclass
 class _Worker:
     process: subprocess.Popen[str]
     log: Path
-    pack: tuple[RunSpec, ...] = ()
+    pack: Pack = ()
+    heard: float | None = None  # when it last said something; None until it is ready
 
 
 @dataclass
@@ -66,7 +51,13 @@ class LocalExecutor:
     device: str = "auto"
     workers: int | None = None
     checkpoint_seconds: float = 60.0
+    hang_seconds: float = 900.0
     _events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue, repr=False)
+
+    @classmethod
+    def configured(cls, execution: Execution) -> Self:
+        """The executor of these settings."""
+        return cls(execution.device, execution.workers, execution.checkpoint_seconds, execution.hang_seconds)
 
     def run(self, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
         """Run every pack; outcomes of its runs in the order they ended.
@@ -74,7 +65,7 @@ class LocalExecutor:
         On KeyboardInterrupt every worker writes a checkpoint and leaves, then it is raised again.
         """
         waiting = sorted(packs, key=cost)  # the longest is taken first, from the end
-        attempts = dict.fromkeys((pack[0].run_id for pack in packs), 0)
+        attempts = Attempts()
         outcomes: list[Outcome] = []
         slots = self._slots([spec for pack in packs for spec in pack])
         crew = [self._start(sweep, slot) for slot in slots[: len(waiting)]]
@@ -82,7 +73,11 @@ class LocalExecutor:
             for worker in crew:
                 self._give(worker, waiting, attempts, watcher)
             while waiting or any(worker.pack for worker in crew):
-                worker, message = self._events.get()
+                self._end_hung(crew)
+                try:
+                    worker, message = self._events.get(timeout=1.0)
+                except queue.Empty:
+                    continue
                 leaving = message is not None and any(spec.engine.processes > 1 for spec in worker.pack)
                 outcomes += self._handle(worker, message, attempts, waiting, sweep, watcher)
                 if not worker.pack and waiting and not leaving:  # the end of one that leaves is its next event
@@ -94,17 +89,26 @@ class LocalExecutor:
             self._dismiss(crew)
         return outcomes
 
+    def _end_hung(self, crew: Sequence[_Worker]) -> None:
+        """End the workers that say nothing, nor end themselves; their runs are tried again, as after any death."""
+        for worker in crew:
+            silent = worker.heard is not None and time.monotonic() - worker.heard
+            if worker.pack and silent and silent > self.hang_seconds + _GRACE:
+                worker.heard = None
+                worker.process.kill()
+
     def _handle(
         self,
         worker: _Worker,
         message: dict[str, Any] | None,
-        attempts: dict[str, int],
+        attempts: Attempts,
         waiting: list[Pack],
         sweep: SweepFolder,
         watcher: Watcher,
     ) -> list[Outcome]:
         """Take in one event; the outcomes of the pack's runs if the event ended it."""
         pack = worker.pack
+        worker.heard = time.monotonic()
         if message is not None and message["event"] == "error":
             raise TestbedError(message["message"])
         if not pack:
@@ -112,10 +116,10 @@ class LocalExecutor:
         if message is None:  # the worker died
             worker.pack = ()
             worker.process.wait()
-            if attempts[pack[0].run_id] < _ATTEMPTS:
+            if attempts.left(pack):
                 waiting.append(pack)
                 return []
-            reason = f"its worker died {_ATTEMPTS} times (exit status {worker.process.returncode}); see {worker.log}"
+            reason = f"its worker died {ATTEMPTS} times (exit status {worker.process.returncode}); see {worker.log}"
             unfinished = [spec for spec in pack if sweep.run(spec).state() != "done"]
             for spec in unfinished:
                 sweep.run(spec).fail(reason, worker.log.read_text(errors="replace")[-4000:])
@@ -124,15 +128,16 @@ class LocalExecutor:
             worker.pack = ()
             outcomes = [Outcome(**outcome) for outcome in message["outcomes"]]
         else:
-            _report(message, pack, watcher)
+            _report(message, pack, attempts, watcher)
             return []
         for outcome in outcomes:
-            watcher.ended(_named(pack, outcome.run_id), outcome)
+            if outcome.ending != "held":
+                watcher.ended(_named(pack, outcome.run_id), outcome)
         return outcomes
 
-    def _give(self, worker: _Worker, waiting: list[Pack], attempts: dict[str, int], watcher: Watcher) -> None:
+    def _give(self, worker: _Worker, waiting: list[Pack], attempts: Attempts, watcher: Watcher) -> None:
         pack = waiting.pop()
-        attempts[pack[0].run_id] += 1
+        attempts.started(pack)
         worker.pack = pack
         assert worker.process.stdin is not None
         try:
@@ -167,7 +172,7 @@ class LocalExecutor:
         device = "cuda" if "CUDA_VISIBLE_DEVICES" in slot else "cpu"
         # a fixed threshold keeps glibc from giving large blocks back and faulting them in again at every step
         memory = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-        log = logs / f"worker-{os.getpid()}-{threading.active_count()}.log"
+        log = logs / f"worker-{socket.gethostname()}-{os.getpid()}-{threading.active_count()}.log"
         with log.open("ab") as errors:
             process = subprocess.Popen(
                 [
@@ -210,9 +215,12 @@ class LocalExecutor:
                 worker.process.wait()
 
 
-def _report(message: dict[str, Any], pack: Pack, watcher: Watcher) -> None:
+def _report(message: dict[str, Any], pack: Pack, attempts: Attempts, watcher: Watcher) -> None:
+    if message["event"] == "ready":
+        return
     spec = _named(pack, message["run"])
     if message["event"] == "progress":
+        attempts.reached(pack, message["steps"])
         watcher.progress(spec, message["steps"])
     else:
         watcher.evaluated(spec, Eval.model_validate(message["eval"]))

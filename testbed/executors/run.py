@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import subprocess
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +17,20 @@ from typing import Literal
 import torch
 
 from testbed.data import TokenSource
-from testbed.errors import RunFailed, SealError, TestbedError
+from testbed.errors import DiskError, RunFailed, SealError, TestbedError
+from testbed.executors.heart import Heart
 from testbed.records import Eval, Provenance, RunSpec
-from testbed.store import RunFolder, SweepFolder, now
-from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
+from testbed.store import Held, RunFolder, Superseded, SweepFolder, now
+from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, Warned, train
 
-Ending = Literal["done", "failed", "paused"]
+_log = logging.getLogger("testbed")
+
+Ending = Literal["done", "failed", "paused", "held"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run ended; `reason` says why where it failed."""
+    """How one run ended here; `reason` says why it failed, or who trains it where it is held by another process."""
 
     run_id: str
     ending: Ending
@@ -43,28 +47,57 @@ def run_pack(
 ) -> list[Outcome]:
     """Train one pack of the sweep to its end, from its last checkpoint if it has one; never raises for a run's own fault.
 
-    Runs of the pack that are done keep their records as they are.
+    Runs of the pack that are done keep their records as they are. A pack that another process owns, or
+    takes over meanwhile, is held. DiskError where the folder can no longer be written or read: nothing is
+    marked, and the runs go on from their checkpoints once the disk is back.
     """
+    execution = sweep.config.execution
     folders = [sweep.run(spec) for spec in specs]
-    with ExitStack() as locks:
-        for folder in folders:
-            locks.enter_context(folder.owned())
-        open_runs = [folder for folder in folders if folder.state() != "done"]
-        if not open_runs:
-            return [Outcome(spec.run_id, "done") for spec in specs]
-        try:
-            for spec in specs:
-                _check_start(sweep, spec, source)
-            for folder in open_runs:
-                folder.begin(_provenance(folder.spec, device))
-            failures = _train_logged(folders, source, device, interruptions, report)
-        except Paused:
-            return [Outcome(spec.run_id, "paused") for spec in specs]
-        except Exception as error:  # whatever it was, the sweep goes on and the reason is kept
-            reason = str(error) if isinstance(error, TestbedError) else f"{type(error).__name__}: {error}"
-            for folder in open_runs:
-                folder.fail(reason, traceback.format_exc())
-            failures = {folder.spec.run_id: reason for folder in open_runs}
+    if all(folder.done() for folder in folders):
+        return [Outcome(spec.run_id, "done") for spec in specs]
+    try:
+        with ExitStack() as stack:
+            claims = [stack.enter_context(folder.claimed(execution.lease_seconds)) for folder in folders]
+            heart = Heart(claims, execution.lease_seconds, execution.hang_seconds)
+            stack.enter_context(heart.beating())
+            return _train_owned(sweep, folders, source, device, interruptions, report, heart)
+    except (Held, Superseded) as reason:
+        return [Outcome(spec.run_id, "held", str(reason)) for spec in specs]
+    except OSError as error:
+        raise DiskError(
+            f"{error.filename or sweep.path}: {error.strerror or error}; make the disk available again and repeat the command"
+        ) from error
+
+
+def _train_owned(
+    sweep: SweepFolder,
+    folders: Sequence[RunFolder],
+    source: TokenSource,
+    device: torch.device,
+    interruptions: Interruptions,
+    report: Callable[[RunSpec, Eval | Progress], None],
+    heart: Heart,
+) -> list[Outcome]:
+    """Train the pack in folders that are this process's own."""
+    specs = [folder.spec for folder in folders]
+    open_runs = [folder for folder in folders if folder.done() is None]
+    if not open_runs:
+        return [Outcome(spec.run_id, "done") for spec in specs]
+    try:
+        for spec in specs:
+            _check_start(sweep, spec, source)
+        for folder in open_runs:
+            folder.begin(_provenance(folder.spec, device))
+        failures = _train_logged(folders, source, device, replace(interruptions, check=heart.check), report, heart)
+    except Paused:
+        return [Outcome(spec.run_id, "paused") for spec in specs]
+    except (DiskError, Superseded, OSError):
+        raise
+    except Exception as error:  # whatever it was, the sweep goes on and the reason is kept
+        reason = str(error) if isinstance(error, TestbedError) else f"{type(error).__name__}: {error}"
+        for folder in open_runs:
+            folder.fail(reason, traceback.format_exc())
+        failures = {folder.spec.run_id: reason for folder in open_runs}
     return [
         Outcome(spec.run_id, "failed" if spec.run_id in failures else "done", failures.get(spec.run_id, ""))
         for spec in specs
@@ -89,6 +122,7 @@ def _train_logged(
     device: torch.device,
     interruptions: Interruptions,
     report: Callable[[RunSpec, Eval | Progress], None],
+    heart: Heart,
 ) -> dict[str, str]:
     """Train the pack and keep what it yields; the reasons of the runs that diverged, by run id."""
     specs = tuple(folder.spec for folder in folders)
@@ -96,13 +130,19 @@ def _train_logged(
     failures: dict[str, str] = {}
     paths = tuple(folder.checkpoints for folder in folders)
     for event in train(specs, source, paths, device, recorded, interruptions):
+        heart.went_on(event.steps if isinstance(event, (Progress, Finished)) else None)
         if isinstance(event, Logged):
             folders[event.run].log(event.evaluation)
             report(specs[event.run], event.evaluation)
         elif isinstance(event, Diverged):
             failures[specs[event.run].run_id] = event.reason
-            if folders[event.run].state() != "done":
+            if folders[event.run].done() is None:
                 folders[event.run].fail(event.reason, "", diverged=True)
+        elif isinstance(event, Warned):
+            _log.warning("%s", event.message)
+            for folder in folders:
+                if folder.done() is None:
+                    folder.notice(event.message)
         elif isinstance(event, Progress):
             for spec in specs:
                 report(spec, event)

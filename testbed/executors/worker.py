@@ -49,6 +49,7 @@ def main() -> None:
         sweep = SweepFolder.open(Path(folder))
         source = open_source(sweep.config.data)
         interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
+        _say(answers, {"event": "ready"})
         while (order := orders.get()) is not None and not stop.is_set():
             specs = tuple(sweep.find(run_id).spec for run_id in order.split())
             with peers(sweep, specs[0], device):

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file that ends with its process, however that ends."""
+"""One process of a machine at a time: a lock on a file that ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -31,17 +31,3 @@ def hold(path: Path, message: str, patience: float = 0.5) -> Iterator[None]:
                     raise FolderError(message) from None
                 time.sleep(0.05)
         yield
-
-
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock at `path`."""
-    try:
-        lock = path.open("rb")
-    except OSError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from testbed.errors import FolderError, RunFailed
 from testbed.files import append_line, read_lines, write_json
-from testbed.records import Done, Eval, Failed, Provenance, RunSpec, as_json
-from testbed.store.lock import hold, is_held
+from testbed.records import Done, Eval, Failed, Notice, Provenance, RunSpec, as_json
+from testbed.store.session import Claim, Session, claimed, is_locked, last_session, machine, now, sessions
 
-_PATIENCE = 20.0  # seconds that a worker whose launcher was killed may take to write its checkpoint
+_RECENT = 120.0  # seconds; twice the usual lease
 
 State = Literal["done", "running", "paused", "failed", "to do"]
 
@@ -26,6 +26,7 @@ class RunFolder:
 
     def __init__(self, path: Path, spec: RunSpec) -> None:
         self.path, self.spec = path, spec
+        self._claim: Claim | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -33,30 +34,43 @@ class RunFolder:
         return self.path
 
     def state(self) -> State:
-        """How the run stands; "running" while some process holds its lock."""
+        """How the run stands; "running" while its owner lives, which of one on another machine is a guess."""
         if (self.path / "done.json").exists():
             return "done"
-        if is_held(self.path / "lock"):
+        if is_locked(self.path) or self._is_renewed():
             return "running"
         if (self.path / "failed.json").exists():
             return "failed"
         return "paused" if (self.path / "spec.json").exists() else "to do"
 
+    def ended(self) -> bool:
+        """Whether the run is done, or has failed and is not tried again at this moment."""
+        return self.state() in ("done", "failed")
+
     @contextlib.contextmanager
-    def owned(self) -> Iterator[None]:
-        """Hold the run's lock; FolderError if another process is training it. Freed when the process ends."""
-        message = f"{self.path}: another process is training this run; wait for it or stop it"
-        with hold(self.path / "lock", message, patience=_PATIENCE):
-            yield
+    def claimed(self, lease_seconds: float) -> Iterator[Claim]:
+        """Own the run (see session.claimed); what is written through this object meanwhile is checked against it."""
+        with claimed(self.path, lease_seconds, self.spec.engine.processes) as claim:
+            self._claim = claim
+            try:
+                yield claim
+            finally:
+                self._claim = None
+
+    def sessions(self) -> list[Session]:
+        """Every time that a process has trained the run, with what it spent."""
+        return sessions(self.path)
 
     def begin(self, provenance: Provenance) -> None:
         """Write the spec, and the provenance of this start; an earlier failure is forgotten."""
+        self._check()
         self.forget_failure()
         write_json(self.path / "spec.json", as_json(self.spec))
         append_line(self.path / "provenance.jsonl", json.dumps(as_json(provenance)))
 
     def log(self, evaluation: Eval) -> None:
         """Append one evaluation."""
+        self._check()
         append_line(self.path / "evals.jsonl", evaluation.model_dump_json())
 
     def evals(self) -> list[Eval]:
@@ -78,6 +92,15 @@ class RunFolder:
         """One record for each time the run was started."""
         return [Provenance.model_validate_json(line) for line in read_lines(self.path / "provenance.jsonl")]
 
+    def notice(self, message: str) -> None:
+        """Note that something went wrong and was mended."""
+        self._check()
+        append_line(self.path / "notices.jsonl", Notice(at=now(), message=message).model_dump_json())
+
+    def notices(self) -> list[Notice]:
+        """What went wrong so far and was mended."""
+        return [Notice.model_validate_json(line) for line in read_lines(self.path / "notices.jsonl")]
+
     def finish(self, steps: int, tokens: int, seconds: float) -> None:
         """Mark the run done with what it really did, which has to be what was planned; drop its checkpoints."""
         found = {"steps": steps, "tokens": tokens}
@@ -88,14 +111,16 @@ class RunFolder:
             raise RunFailed(
                 f"{self.path}: did {found}, but the plan is {planned}; move the folder away to train it anew"
             )
+        self._check()
         flops = tokens * self.spec.counts.flops_per_token
         done = Done(finished=now(), steps=steps, tokens=tokens, flops=flops, seconds=round(seconds, 3))
         write_json(self.path / "done.json", as_json(done))
-        for name in ("trunk", "branch"):
-            (self.path / f"{name}.safetensors").unlink(missing_ok=True)
+        for path in (*self.path.glob("trunk.*"), *self.path.glob("branch.*")):
+            path.unlink(missing_ok=True)
 
     def fail(self, reason: str, details: str, diverged: bool = False) -> None:
         """Mark the run failed, with the reason."""
+        self._check()
         failed = Failed(finished=now(), reason=reason, details=details, diverged=diverged)
         write_json(self.path / "failed.json", as_json(failed))
 
@@ -113,7 +138,14 @@ class RunFolder:
         """Allow the run to be tried again, from its last checkpoint."""
         (self.path / "failed.json").unlink(missing_ok=True)
 
+    def _check(self) -> None:
+        if self._claim is not None:
+            self._claim.check()
 
-def now() -> str:
-    """The time, UTC, in ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    def _is_renewed(self) -> bool:
+        """Whether a process of another machine seems to train the run: by its session's age on this machine's clock."""
+        number, session = last_session(self.path)
+        if session is None or session.released or session.machine == machine():
+            return False
+        age = time.time() - (self.path / "sessions" / f"{number:04d}.json").stat().st_mtime
+        return age < _RECENT

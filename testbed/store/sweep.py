@@ -6,12 +6,13 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from testbed.config import Config, differences, read_config
 from testbed.errors import FolderError, SealError
-from testbed.files import write_json, write_text
+from testbed.files import create_json, write_json, write_text
 from testbed.records import Forecast, RunSpec, Verdict, as_json
 from testbed.store.lock import hold
 from testbed.store.run import RunFolder
@@ -32,18 +33,24 @@ class SweepFolder:
     def create(cls, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> SweepFolder:
         """The folder of this configuration: made anew, or the one that is there if it is of the same.
 
-        Another configuration or plan in the folder is refused, with the differences.
+        Another configuration or other runs in the folder are refused, with the differences; their engines
+        are those that the folder has settled, also where another process has made it at this moment.
         """
-        if cls.exists(path):
-            folder = cls.open(path)
-            _refuse_changes(folder, config, specs)
-            return folder
-        if path.exists() and any(entry.name != "plan.json" for entry in path.iterdir()):
-            raise FolderError(f"{path}: not empty, and no sweep's folder (no config.toml); give another folder (--out)")
-        _write_plan(path, config, specs)
-        header = f"# The whole configuration of this sweep, defaults spelt out.\n# sha256 {config.hash()}\n\n"
-        write_text(path / "config.toml", header + config.to_toml())
-        return cls(path, config, specs)
+        if not cls.exists(path):
+            if path.exists() and any(entry.name != "plan.json" for entry in path.iterdir()):
+                raise FolderError(
+                    f"{path}: not empty, and no sweep's folder (no config.toml); give another folder (--out)"
+                )
+            try:
+                create_json(path / "plan.json", _plan(config, specs))
+            except FileExistsError:
+                _refuse_foreign(path / "plan.json", config)
+            _write_config(path, config)
+        folder = cls.open(path)
+        _refuse_changes(folder, config, specs)
+        if folder.config != config:  # in what decides no result: where and how it is executed
+            _write_config(path, config)
+        return cls(path, config, folder.specs)
 
     @classmethod
     def open(cls, path: Path) -> SweepFolder:
@@ -51,26 +58,23 @@ class SweepFolder:
         if not cls.exists(path):
             raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
         config = read_config(path / "config.toml")
+        plan = _read_plan(path / "plan.json")
         try:
-            plan = json.loads((path / "plan.json").read_text())
             specs = tuple(RunSpec.model_validate(spec) for spec in plan["runs"].values())
-            recorded = plan["config_hash"]
-        except (OSError, ValueError, KeyError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        except ValidationError as error:
+            raise _not_a_plan(path / "plan.json", error.errors()[0]["msg"]) from None
+        if plan["config_hash"] != config.hash():
+            changed = "; ".join(differences(plan["config"], config.identity())) if "config" in plan else "another hash"
             raise FolderError(
-                f"{path / 'plan.json'}: not a plan ({reason}); start over in another folder (--out)"
-            ) from None
-        if recorded != config.hash():
-            raise FolderError(
-                f"{path / 'config.toml'}: changed since the sweep was started (its hash is not that in plan.json); "
-                "undo the change, or start another sweep (--out)"
+                f"{path / 'config.toml'}: changed since the sweep was started ({changed}); undo the change, or start another "
+                "sweep (--out)"
             )
         return cls(path, config, specs)
 
     def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
         """The same folder with further runs in its plan."""
         with self.owned():
-            _write_plan(self.path, self.config, self.specs + specs)
+            write_json(self.path / "plan.json", _plan(self.config, self.specs + specs))
         return SweepFolder(self.path, self.config, self.specs + specs)
 
     def run(self, spec: RunSpec) -> RunFolder:
@@ -90,9 +94,8 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the sweep's lock; FolderError if another launcher has it."""
-        message = f"{self.path}: another testbed is running this sweep; wait for it, or stop it and repeat the command"
-        with hold(self.path / "lock", message):
+        """Hold the lock of the sweep's plan; FolderError if another process changes it."""
+        with hold(self.path / "lock", f"{self.path}: another process is changing the plan; repeat the command"):
             yield
 
     @property
@@ -105,13 +108,14 @@ class SweepFolder:
         return self.forecast_path.exists()
 
     def seal(self, forecast: Forecast) -> None:
-        """Write the forecast, once."""
-        if self.has_forecast():
+        """Write the forecast, once: of two processes one seals."""
+        try:
+            create_json(self.forecast_path, as_json(forecast))
+        except FileExistsError:
             raise SealError(
                 f"{self.forecast_path}: already sealed, and a sealed forecast is never rewritten; "
                 "for another one start another sweep (--out)"
-            )
-        write_json(self.forecast_path, as_json(forecast))
+            ) from None
         self.forecast_path.chmod(0o444)
 
     def forecast(self) -> Forecast:
@@ -142,9 +146,37 @@ class SweepFolder:
         return Verdict.model_validate_json(path.read_text()) if path.exists() else None
 
 
-def _write_plan(path: Path, config: Config, specs: tuple[RunSpec, ...]) -> None:
+def _write_config(path: Path, config: Config) -> None:
+    header = f"# The whole configuration of this sweep, defaults spelt out.\n# sha256 {config.hash()}\n\n"
+    write_text(path / "config.toml", header + config.to_toml())
+
+
+def _plan(config: Config, specs: tuple[RunSpec, ...]) -> dict[str, Any]:
     runs = {spec.run_id: as_json(spec) for spec in specs}
-    write_json(path / "plan.json", {"config_hash": config.hash(), "runs": runs})
+    return {"config_hash": config.hash(), "config": config.identity(), "runs": runs}
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    try:
+        plan = json.loads(path.read_text())
+        if not (isinstance(plan["runs"], dict) and isinstance(plan["config_hash"], str)):
+            raise TypeError("no table of runs")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_a_plan(path, error) from None
+    return plan  # type: ignore[no-any-return]
+
+
+def _not_a_plan(path: Path, reason: object) -> FolderError:
+    return FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
+
+
+def _refuse_foreign(path: Path, config: Config) -> None:
+    """A plan without its configuration is of a process that makes the folder at this moment, or was killed doing it."""
+    if _read_plan(path)["config_hash"] != config.hash():
+        raise FolderError(
+            f"{path}: the plan of another configuration, without its config.toml: a command was stopped here while it made "
+            "the folder, or is making it; delete the file, or give another folder (--out)"
+        )
 
 
 def _refuse_changes(folder: SweepFolder, config: Config, specs: tuple[RunSpec, ...]) -> None:
@@ -154,11 +186,15 @@ def _refuse_changes(folder: SweepFolder, config: Config, specs: tuple[RunSpec, .
             f"{folder.path}: holds a sweep of another configuration; it differs in {'; '.join(changed)}. "
             "Undo the change, or start another sweep (--out, or another name)"
         )
-    old = {spec.run_id: as_json(spec) for spec in folder.specs}
-    new = {spec.run_id: as_json(spec) for spec in specs}
+    old, new = ([_as_planned(spec) for spec in each] for each in (folder.specs, specs))
     if old != new:
-        first = differences(next(iter(old.values())), next(iter(new.values())))
+        first = differences(old[0], new[0])
         raise FolderError(
             f"{folder.path}: the same configuration now gives other runs ({'; '.join(first) or 'another list'}): the data or "
             "the package has changed; start another sweep (--out)"
         )
+
+
+def _as_planned(spec: RunSpec) -> dict[str, Any]:
+    """A run without its engine, which is chosen by measuring: once for a folder."""
+    return spec.model_dump(mode="json", exclude={"engine"})

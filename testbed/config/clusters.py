@@ -1,0 +1,63 @@
+"""The tables of clusters, [execution.slurm] and [execution.ray]: what is asked of their schedulers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from testbed.config.table import Table
+from testbed.units import parse_count, parse_seconds
+
+_OURS = frozenset(
+    "array cpus-per-task error gpus-per-node hold-jobs input job-name mem nodes no-requeue ntasks-per-node open-mode "
+    "output requeue signal time wrap".split()
+)
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,+:@-]*$", max_length=256)]
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds)]
+Bytes = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+
+
+class Slurm(Table):
+    """A Slurm cluster; what is not given is left to the cluster's own settings."""
+
+    partition: Name | None = Field(None, description="partition of the jobs")
+    account: Name | None = Field(None, description="account that pays")
+    qos: Name | None = Field(None, description="quality of service")
+    time: Seconds = Field(
+        14_400.0, ge=60, description='time limit of a job, such as "4h"; a run that needs longer is queued again'
+    )
+    notice: Seconds = Field(120.0, ge=1, description="time before the limit at which a run writes its checkpoint")
+    cpus: int = Field(1, ge=1, le=1024, description="CPUs for each process of a run")
+    memory: Bytes | None = Field(None, description='bytes for a job, such as "16G"; the plan\'s estimate if not given')
+    poll: Seconds = Field(10.0, ge=0.1, description="time between two looks at the queue")
+    extra: dict[Key, str | int | bool] = Field(
+        default_factory=dict,
+        description='further options of sbatch by their long names, such as { constraint = "a100" }',
+    )
+
+    @field_validator("extra")
+    @classmethod
+    def _plain(cls, extra: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        for key, value in extra.items():
+            if key in _OURS:
+                raise ValueError(
+                    f"{key} is set by the executor: see the keys of [execution.slurm] and execution.workers"
+                )
+            if value is False or (isinstance(value, str) and not value.isprintable()):
+                raise ValueError(f"{key} is a text of one line, a whole number, or true for an option without a value")
+        return extra
+
+
+class Ray(Table):
+    """A Ray cluster."""
+
+    address: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/\[\]-]*$", max_length=256)] = Field(
+        "auto", description='"auto" (the cluster of this machine), "local" (a new one here) or "host:port"'
+    )
+    cpus: float = Field(1.0, ge=0, le=1024, description="CPUs for each process of a run")
+    gpus: float = Field(
+        1.0, gt=0, le=1, description="share of a GPU for each run on GPUs: 0.25 lets four runs share one"
+    )
