@@ -4,7 +4,9 @@ The floor plan, from the top; a floor imports only from floors below it, and sib
 each other:
 
     cli                 parse, call one function, print
-    estimate | display  what a plan costs on this machine; what a user sees while runs are trained
+    estimate | display | sharing
+                        what a plan costs on this machine; what a user sees while runs are trained; what
+                        leaves the testbed: an archive, a model folder
     tune                learning-rate brackets at a grid's corners, and the certificate made of them
     study               the loop on one folder
     report              the page, its figures, tables and sentences

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from testbed import __version__
-from testbed.cli import comparison, fitted, library, loop, table, tune
+from testbed.cli import comparison, fitted, library, loop, sharing, table, tune
 from testbed.cli.output import console, errors
 from testbed.errors import TestbedError
 from testbed.extension import allow_code
@@ -31,6 +31,7 @@ for command in (
     *fitted.COMMANDS,
     *comparison.COMMANDS,
     *library.COMMANDS,
+    *sharing.COMMANDS,
 ):
     app.command()(command)
 

@@ -12,6 +12,7 @@ from testbed.config import Data
 from testbed.data.corpus import Corpus, prepare
 from testbed.data.documents import open_documents
 from testbed.data.order import shuffled
+from testbed.data.tokenizers import Tokenizer
 from testbed.data.validation import choose_windows
 from testbed.errors import DataError
 from testbed.files import replacing, write_json
@@ -51,6 +52,11 @@ class TextSource:
     def tokens(self) -> NDArray[np.integer]:
         """All training tokens, uint16 or uint32; window i starts at i * seq_len."""
         return self._corpus.train
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What made the tokens of the text."""
+        return self._corpus.tokenizer
 
     def chosen(self, data_seed: int, start: int, count: int) -> NDArray[np.int64]:
         """The windows that rows start to start + count are; the order of epoch e is the permutation of (data_seed, e)."""

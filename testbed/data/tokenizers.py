@@ -34,6 +34,10 @@ class Tokenizer(Protocol):
         """Bytes of text that each id stands for [vocab_size]; 0 for the document end of "bpe"."""
         ...
 
+    def as_json(self) -> str:
+        """The same tokenizer as the JSON document of the `tokenizers` library."""
+        ...
+
 
 class ByteTokenizer:
     """One token a byte, 256 ids."""
@@ -48,6 +52,17 @@ class ByteTokenizer:
     def byte_lengths(self) -> NDArray[np.int64]:
         """One byte an id."""
         return np.ones(256, np.int64)
+
+    def as_json(self) -> str:
+        """A byte-level BPE without merges, in which each of the 256 letters has the id of its byte."""
+        from tokenizers import Tokenizer as Library
+        from tokenizers import decoders, models, pre_tokenizers
+
+        library = Library(models.BPE(vocab={letter: byte for byte, letter in enumerate(_byte_letters())}, merges=[]))
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        library.decoder = decoders.ByteLevel()
+        document: str = library.to_str()
+        return document
 
 
 class BpeTokenizer:
@@ -72,6 +87,11 @@ class BpeTokenizer:
             lengths[index] = 0 if name == _END_TEXT else len(name)
         return lengths
 
+    def as_json(self) -> str:
+        """What its file holds."""
+        document: str = self._library.to_str()
+        return document
+
 
 def train_bpe(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
     """Train on the first 64 MB of `documents` and write the tokenizer's JSON to `path`."""
@@ -94,6 +114,13 @@ def train_bpe(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
             "lower it or give more text"
         )
     library.save(str(path))
+
+
+def _byte_letters() -> list[str]:
+    """The letter of each byte in the byte-level alphabet: printing bytes are themselves, the others follow from 256 on."""
+    printing = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printing else next(others)) for byte in range(256)]
 
 
 def _first_bytes(documents: Iterable[bytes]) -> Iterable[str]:

@@ -1,0 +1,1 @@
+"""What leaves the testbed: a sweep as one archive, a run as a model of transformers."""

@@ -1,0 +1,143 @@
+"""A finished run as a model folder of transformers: weights, configuration, tokenizer and a card.
+
+The model is one that transformers knows, so nobody has to trust code of ours to load it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from testbed.config import Data
+from testbed.data import open_source
+from testbed.data.text import TextSource
+from testbed.data.tokenizers import ByteTokenizer
+from testbed.errors import ConfigError, DataError, FolderError
+from testbed.files import not_writable, write_text
+from testbed.models import find_family
+from testbed.models.neox import as_gpt_neox
+from testbed.records import RunSpec
+from testbed.sharing.card import model_card
+from testbed.store import RunFolder, SweepFolder
+from testbed.train.checkpoint import read_weights
+
+
+def export(path: Path, out: Path) -> None:
+    """Write the run in the folder `path` (runs/SWEEP/runs/ID) to the new or empty folder `out`, whole or not at all.
+
+    The logits are those of the run to fp32's rounding. FolderError where the run is not done, its weights
+    are damaged, or `out` holds something.
+    """
+    sweep, run = find_run(path)
+    if run.state() != "done":
+        raise FolderError(f"{path}: this run is {run.state()}; finish it with testbed train {sweep.path}")
+    network = as_transformers(run.spec, read_weights(run.path / "weights.safetensors", run.spec.run_id))
+    tokenizer = tokenizer_of(sweep.config.data, run.spec)
+    card = model_card(sweep, run, type(network).__name__)
+    with _new_folder(out) as folder:
+        network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_text(folder / "README.md", card)
+
+
+def find_run(path: Path) -> tuple[SweepFolder, RunFolder]:
+    """The sweep and the run of a run's folder."""
+    path = path.resolve()
+    if path.parent.name != "runs" or not SweepFolder.exists(path.parent.parent):
+        raise FolderError(
+            f"{path}: not a run's folder; give one such as runs/SWEEP/runs/ID (testbed status lists them)"
+        )
+    sweep = SweepFolder.open(path.parent.parent)
+    return sweep, sweep.find(path.name)
+
+
+def as_transformers(spec: RunSpec, weights: dict[str, Tensor]) -> Any:
+    """The run's network as a PreTrainedModel of transformers, in fp32."""
+    if spec.shape.family == "gpt":
+        return as_gpt_neox(spec.shape, weights)
+    network = find_family(spec.shape.family).build(spec.shape, spec.init_seed)
+    found = getattr(network, "lm", None)
+    if not hasattr(found, "save_pretrained"):
+        raise ConfigError(
+            f"{spec.run_id}: the family {spec.shape.family} has no form in transformers; accepted: gpt, hf:<model_type>, "
+            "and a family whose network holds a transformers model as `lm`"
+        )
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():  # a tied head is listed once
+            parameter.copy_(weights[name])
+    return network.eval().lm
+
+
+def tokenizer_of(data: Data, spec: RunSpec) -> Any:
+    """The run's tokenizer as a PreTrainedTokenizerFast of transformers, with the same ids.
+
+    The synthetic language has no text: its tokenizer reads and writes the symbols' numbers, "17 3 22".
+    """
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    ends = {}
+    if spec.data.tokenizer == "bytes":
+        library = Tokenizer.from_str(ByteTokenizer().as_json())
+    elif spec.data.tokenizer.startswith("bpe:"):
+        library = Tokenizer.from_str(_trained(data, spec))
+        ends = {"bos_token": library.id_to_token(0), "eos_token": library.id_to_token(0)}
+    elif spec.data.tokenizer == "none":
+        library = _symbols(spec.data.vocab_size)
+    else:
+        raise ConfigError(
+            f"{spec.run_id}: the tokenizer {spec.data.tokenizer!r} of {spec.data.source} is not known here"
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=library,
+        model_max_length=spec.shape.seq_len,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+        **ends,
+    )
+
+
+def _trained(data: Data, spec: RunSpec) -> str:
+    """The BPE that was trained on the run's text, which has to be the text that is there now."""
+    source = open_source(data)
+    if not isinstance(source, TextSource) or source.facts.fingerprint != spec.data.fingerprint:
+        raise DataError(
+            f"{data.source}: the tokens are not those that {spec.run_id} was trained on, so its tokenizer cannot be made "
+            "again; restore the text"
+        )
+    return source.tokenizer.as_json()
+
+
+def _symbols(count: int) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    library = Tokenizer(models.WordLevel(vocab={str(i): i for i in range(count)}, unk_token=""))
+    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return library
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path`, which is not there yet or empty."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FolderError(f"{path}: there already, and not empty; give another folder (-o)")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise not_writable(path, error) from error
+    try:
+        yield building
+        building.chmod(0o755)
+        building.replace(path)
+    except OSError as error:
+        raise not_writable(path, error) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

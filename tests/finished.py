@@ -1,0 +1,60 @@
+"""Finished runs for tests of what reads them: trained here and now, or with losses that are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from testbed.config.loading import check_config, tomllib
+from testbed.data import TokenSource, open_source
+from testbed.files import append_line, write_json
+from testbed.records import Done, Eval, Provenance, RunSpec, as_json
+from testbed.store import SweepFolder
+from testbed.sweep import plan
+from testbed.train import Finished, Logged, train
+
+AT = "2026-01-01T00:00:00+00:00"
+
+
+def sweep_of(toml: str, path: Path) -> tuple[SweepFolder, TokenSource]:
+    """A fresh folder of this configuration, each run alone."""
+    config = check_config(tomllib.loads(toml), "the test")
+    source = open_source(config.data)
+    return SweepFolder.create(path, config, plan(config, source.facts).runs), source
+
+
+def train_here(sweep: SweepFolder, spec: RunSpec, source: TokenSource) -> None:
+    """Train one run to its end in this process and leave its records."""
+    folder = sweep.run(spec).path
+    folder.mkdir(parents=True)
+    evals = []
+    for event in train((spec,), source, (folder,), torch.device("cpu")):
+        if isinstance(event, Logged):
+            evals.append(event.evaluation)
+        elif isinstance(event, Finished):
+            leave_records(sweep, spec, evals)
+
+
+def leave_records(sweep: SweepFolder, spec: RunSpec, evals: list[Eval]) -> None:
+    """What a finished run has besides its weights."""
+    folder = sweep.run(spec).path
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = Provenance(
+        started=AT,
+        versions={"testbed": "0.1.0"},
+        python="3.11",
+        platform="Linux",
+        device="a <CPU> | of | somebody",
+        cpu_capability="AVX2",
+        threads=1,
+        deterministic=True,
+        commit=None,
+        data_fingerprint=spec.data.fingerprint,
+    )
+    write_json(folder / "spec.json", as_json(spec))
+    append_line(folder / "provenance.jsonl", provenance.model_dump_json())
+    for evaluation in evals:
+        append_line(folder / "evals.jsonl", evaluation.model_dump_json())
+    done = Done(finished=AT, steps=spec.steps, tokens=spec.tokens, flops=spec.flops, seconds=1.0)
+    write_json(folder / "done.json", as_json(done))
