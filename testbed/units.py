@@ -8,6 +8,7 @@ import re
 _SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18}
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIME = re.compile(r"(?:\s*[0-9]+(?:\.[0-9]+)?\s*[smhd])+\s*", re.IGNORECASE)
+_LARGEST = 1e30
 _COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*([kmbgtp]?)\s*", re.IGNORECASE)
 
 
@@ -21,7 +22,9 @@ def parse_count(text: str | int | float) -> int:
             raise ValueError('a count is a number or a text such as "10M", "0.5M" or "1.2e18"')
         value = float(match[1].replace("_", "")) * _SUFFIX[match[2].lower()]
     else:
-        value = float(text)
+        value = float(text) if isinstance(text, float) or abs(text) <= _LARGEST else math.inf
+    if abs(value) > _LARGEST:
+        raise ValueError("a count is at most 1e30")
     if not math.isfinite(value) or abs(value - round(value)) > 1e-6 * max(1.0, abs(value)):
         raise ValueError("a count is a whole number")
     return text if isinstance(text, int) else round(value)

@@ -6,6 +6,7 @@ A message gives the file, the dotted key, what was found, what is accepted and a
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,12 @@ from pydantic import BaseModel, ValidationError
 from testbed.config.tables import Config
 from testbed.errors import ConfigError
 from testbed.extension import allow_code
+
+_LONGEST = 1_000_000  # bytes of a configuration
+_MOST_DOTS = 200  # on one of its lines
+_MOST_TOLD = 20  # mistakes in one message
+_LONGEST_SHOWN = 120  # characters of what was found
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # in an override: they could begin another key
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -33,7 +40,11 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The same of anyone's configuration, such as that of a sweep's folder: what it names is not agreed to."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise ConfigError(f"{path}: longer than {_LONGEST:,} bytes, which no configuration is; give a TOML file")
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give a TOML file such as configs/quick.toml") from None
     except IsADirectoryError:
@@ -42,11 +53,11 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(
             f"{path}: not UTF-8 at byte {error.start}; TOML is UTF-8 text, save the file as such"
         ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        tree = _parse(text)
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _apply(tree, override)
@@ -58,8 +69,9 @@ def check_config(tree: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(dict(mistake)) for mistake in error.errors())
-        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from None
+        lines = list(dict.fromkeys(_explain(dict(mistake), tree) for mistake in error.errors()))
+        more = [f"and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
+        raise ConfigError("\n".join(f"{where}: {line}" for line in lines[:_MOST_TOLD] + more)) from None
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -74,15 +86,30 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
     return rows
 
 
+def _parse(text: str) -> dict[str, Any]:
+    """The TOML in `text`; ValueError says what is wrong with it.
+
+    The parser takes time and memory that grow as the square of the parts of a dotted key.
+    """
+    if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {_MOST_DOTS} dots")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("tables or lists are nested too deep") from None
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     parts = key.strip().split(".")
-    if not sign or not all(parts):
-        raise ConfigError(f"--set {override}: found no KEY=VALUE; write for example --set train.lr=0.003")
+    if not sign or not all(parts) or _CONTROL.search(override):
+        raise ConfigError(f"--set {_shown(override)}: found no KEY=VALUE; write for example --set train.lr=0.003")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = _parse(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except ValueError as error:
+        raise ConfigError(f"--set {_shown(override)}: {error}") from None
     for depth, part in enumerate(parts[:-1]):
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
@@ -90,14 +117,14 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[parts[-1]] = value
 
 
-def _explain(mistake: dict[str, Any]) -> str:
+def _explain(mistake: dict[str, Any], tree: dict[str, Any]) -> str:
     """One line: dotted key, what was found, what is accepted, and a likely spelling."""
-    loc = [part for part in mistake["loc"] if not _is_branch(part)]
-    key = ".".join(f"[{part}]" if isinstance(part, int) else part for part in loc).replace(".[", "[")
+    loc = _written(mistake, tree)
+    key = ".".join(f"[{part}]" if isinstance(part, int) else _spelt(part) for part in loc).replace(".[", "[")
     table, description = _look_up([part for part in loc if isinstance(part, str)])
     if mistake["type"] == "extra_forbidden":
         known = sorted(table.model_fields) if table else []
-        close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(str(loc[-1])[:_LONGEST_SHOWN], known, n=1, cutoff=0.6)
         hint = f'; did you mean "{close[0]}"?' if close else ""
         return f"{key}: unknown key{hint} (accepted here: {', '.join(known)})"
     if mistake["type"] == "missing":
@@ -110,12 +137,34 @@ def _explain(mistake: dict[str, Any]) -> str:
     if isinstance(mistake["input"], (dict, BaseModel)):
         return f"{key}: {reason}" if key else reason
     accepted = f"; accepted: {description}" if description else ""
-    return f"{key}: found {mistake['input']!r}, {reason}{accepted}"
+    return f"{key}: found {_shown(mistake['input'])}, {reason}{accepted}"
 
 
-def _is_branch(part: Any) -> bool:
-    """Pydantic puts the tried alternative of a union into the path; no user wrote it."""
-    return isinstance(part, str) and not part.replace("_", "").isalnum()
+def _written(mistake: dict[str, Any], tree: Any) -> list[str | int]:
+    """The mistake's place without the tried alternatives of a union, which pydantic puts into it and no user wrote."""
+    path: list[str | int] = []
+    for part in mistake["loc"]:
+        inside = part in tree if isinstance(tree, dict) else isinstance(part, int) and isinstance(tree, (list, tuple))
+        if inside:
+            tree = tree[part]
+        elif not (mistake["type"] == "missing" and isinstance(tree, dict)):
+            continue
+        path.append(part)
+    return path
+
+
+def _spelt(key: str) -> str:
+    """A key as TOML writes it, shortened."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]+", key) and len(key) <= _LONGEST_SHOWN
+    return key if plain else _shown(key)
+
+
+def _shown(value: Any) -> str:
+    """What was found, in one line of bounded length."""
+    if isinstance(value, int) and value.bit_length() > 4 * _LONGEST_SHOWN:
+        return "an enormous number"
+    text = repr(value[: 2 * _LONGEST_SHOWN] if isinstance(value, (str, list, tuple)) else value)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
 def _look_up(path: list[str]) -> tuple[type[BaseModel] | None, str]:

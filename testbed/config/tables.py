@@ -9,45 +9,38 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.config.clusters import Ray, Slurm
 from testbed.config.table import Table as _Table
+from testbed.config.values import (
+    BatchTokens,
+    Count,
+    Counts,
+    DataSeeds,
+    FolderName,
+    Names,
+    Seed,
+    Seeds,
+    Text,
+    Texts,
+    Widths,
+    as_tuple,
+)
 from testbed.extension import names_code
 from testbed.files import digest
-from testbed.units import parse_count
 
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not values or len(set(values)) < len(values):
-        raise ValueError("a list with at least one value, each only once")
-    return values
-
-
-_Many = (BeforeValidator(_as_tuple), AfterValidator(_distinct))
-
-Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
-BatchTokens = Annotated[int | Literal["auto"], BeforeValidator(lambda v: v if v == "auto" else parse_count(v))]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Counts = Annotated[tuple[Count, ...], *_Many]
-Seeds = Annotated[tuple[Seed, ...], *_Many]
-DataSeeds = Literal["own"] | Seeds
-Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], *_Many]
-Names = Annotated[tuple[str, ...], *_Many]
+_MOST_RUNS = 100_000  # of a grid
 
 
 class Zipf(_Table):
     """The synthetic back-off source (see testbed.data.synthetic)."""
 
     vocab_size: int = Field(32, ge=4, le=4096, description="number of distinct tokens")
-    successors: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] = Field(
+    successors: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(
         (3, 3), min_length=1, max_length=4, description="successor tokens added by contexts of 1, 2, ... tokens"
     )
-    mass: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = Field(
+    mass: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
         (0.6, 0.4), min_length=1, max_length=4, description="probability mass of each order, summing to 1"
     )
     exponent: float = Field(1.3, ge=0, le=4, description="Zipf exponent of the tokens' frequencies")
@@ -69,11 +62,11 @@ class Zipf(_Table):
 class HuggingFace(_Table):
     """How `hf:NAME` is loaded by the datasets library."""
 
-    subset: str | None = Field(None, description="the dataset's configuration name")
-    split: str = Field("train", description="the split to read documents from")
-    field: str = Field("text", description="the column that holds the text")
+    subset: Text | None = Field(None, description="the dataset's configuration name")
+    split: Text = Field("train", description="the split to read documents from")
+    field: Text = Field("text", description="the column that holds the text")
     streaming: bool = Field(True, description="read documents as a stream, without a full download")
-    data_files: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] | None = Field(
+    data_files: Texts | None = Field(
         None, description="files for the local builders (hf:json, hf:csv, hf:parquet, hf:text)"
     )
     trust_remote_code: Literal[False] = Field(False, description="always false: loaders do not run foreign code")
@@ -82,7 +75,7 @@ class HuggingFace(_Table):
 class Data(_Table):
     """Where the tokens come from."""
 
-    source: str = Field(
+    source: Text = Field(
         description='"text:stdlib", "text:PATH", "hf:NAME", "synthetic:zipf" or "package.module:Source"'
     )
     seq_len: int = Field(ge=8, le=131072, description="tokens in a training window")
@@ -110,11 +103,11 @@ class Data(_Table):
 class Model(_Table):
     """The family and the rule by which one width makes a whole shape."""
 
-    family: str = Field("gpt", description='"gpt", "hf:<model_type>" or "package.module:Family"')
+    family: Text = Field("gpt", description='"gpt", "hf:<model_type>" or "package.module:Family"')
     head_size: int = Field(64, ge=2, le=512, description="width of one attention head, the same on every rung")
     depth: int | None = Field(None, ge=1, le=512, description="layers, the same on every rung")
     width_per_layer: int | None = Field(None, ge=1, le=4096, description="instead of depth: layers = width / this")
-    options: dict[str, int | float | bool | str] = Field(
+    options: dict[Text, int | float | bool | Text] = Field(
         default_factory=dict, description="further fields of a transformers configuration (hf: families)"
     )
 
@@ -138,7 +131,7 @@ class Train(_Table):
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     cooldown: float = Field(0.2, gt=0, lt=1, description="share of a horizon's steps spent decaying to 0")
     weight_decay: float = Field(0.1, ge=0, description="decay of hidden matrices, times their learning rate")
-    betas: Annotated[tuple[float, float], BeforeValidator(_as_tuple)] = Field((0.9, 0.95), description="AdamW's betas")
+    betas: Annotated[tuple[float, float], BeforeValidator(as_tuple)] = Field((0.9, 0.95), description="AdamW's betas")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description='"fp32", "tf32" (CUDA: fp32 with rounded products) or "bf16" (autocast, fp32 weights)'
@@ -187,6 +180,9 @@ class Grid(_Table):
     def _consistent(self) -> Self:
         if (self.tokens is None) == (self.flops is None):
             raise ValueError("give either tokens (N x D) or flops (IsoFLOP)")
+        runs = len(self.widths) * len(self.init_seeds) * (1 if self.data_seeds == "own" else len(self.data_seeds))
+        if runs > _MOST_RUNS:
+            raise ValueError(f"widths x seeds make {runs} runs; at most {_MOST_RUNS}")
         return self
 
 
@@ -206,9 +202,7 @@ class Forecast(_Table):
     laws: Names = Field(
         ("hoffmann", "kaplan"), description="the forecast is the geometric mean of these laws' predictions"
     )
-    beside: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
-        (), description="laws that are fitted and shown beside it"
-    )
+    beside: Texts = Field((), description="laws that are fitted and shown beside it")
     n: Literal["n_params_non_embedding", "n_params_total"] = Field(
         "n_params_non_embedding", description="which parameter count is N"
     )
@@ -235,12 +229,26 @@ class Execution(_Table):
     ray: Ray | None = Field(None, description="what the ray executor asks of its cluster")
 
 
+class Budget(_Table):
+    """What the sweep may spend in all; it stops before it would spend more, and can be raised later."""
+
+    flops: Count | None = Field(None, description="training FLOPs")
+    tokens: Count | None = Field(None, description="training tokens")
+    device_minutes: float | None = Field(
+        None, gt=0, description="minutes of devices (CPU cores or GPUs at work): two for a minute are two minutes"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.flops is None and self.tokens is None and self.device_minutes is None:
+            raise ValueError("give at least one of flops, tokens and device_minutes")
+        return self
+
+
 class Config(_Table):
     """A whole study. Everything that decides a result stands here and is hashed."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = Field(
-        description="name of the study: letters, digits, dot, dash, underscore"
-    )
+    name: FolderName = Field(description="name of the study: letters, digits, dot, dash, underscore")
     data: Data = Field(description="where the tokens come from")
     model: Model = Field(description="the family of models")
     train: Train = Field(description="the training recipe")
@@ -248,6 +256,7 @@ class Config(_Table):
     target: Target | None = Field(None, description="the larger run that is forecast")
     forecast: Forecast = Field(Forecast(), description="how the forecast is made")
     execution: Execution = Field(Execution(), description="device, workers, checkpoints")
+    budget: Budget | None = Field(None, description="what the sweep may spend in all")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,0 +1,50 @@
+"""What may stand at a key: counts, seeds, names and texts, with their ranges."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from testbed.units import parse_count
+
+
+def as_tuple(value: Any) -> Any:
+    """A list, which is what TOML has, as the tuple that a frozen table keeps."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("a list with at least one value, each only once")
+    return values
+
+
+def _plain(text: str) -> str:
+    if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in text):
+        raise ValueError("a text without control characters")
+    return text
+
+
+def _portable(name: str) -> str:
+    if name.endswith(".") or name.partition(".")[0].upper() in _DEVICES:
+        raise ValueError(
+            "a name that a folder can have on every system: no device such as nul or com1, no dot at its end"
+        )
+    return name
+
+
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in range(10))}
+_Many = (BeforeValidator(as_tuple), AfterValidator(_distinct))
+
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+BatchTokens = Annotated[int | Literal["auto"], BeforeValidator(lambda v: v if v == "auto" else parse_count(v))]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Counts = Annotated[tuple[Count, ...], *_Many]
+Seeds = Annotated[tuple[Seed, ...], *_Many]
+DataSeeds = Literal["own"] | Seeds
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], *_Many]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64), AfterValidator(_portable)]
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_plain)]
+Names = Annotated[tuple[Text, ...], *_Many]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(as_tuple)]
