@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from testbed.errors import FolderError, RunFailed
 from testbed.files import append_line, read_lines, write_json
@@ -17,6 +17,7 @@ from testbed.records import Done, Eval, Failed, Notice, Provenance, RunSpec, as_
 from testbed.store.session import Claim, Session, claimed, is_locked, last_session, machine, now, sessions
 
 _RECENT = 120.0  # seconds; twice the usual lease
+_EVALS = TypeAdapter(list[Eval])
 
 State = Literal["done", "running", "paused", "failed", "to do"]
 
@@ -76,8 +77,15 @@ class RunFolder:
     def evals(self) -> list[Eval]:
         """Every evaluation so far, in the order taken."""
         path = self.path / "evals.jsonl"
+        lines = read_lines(path)
+        with contextlib.suppress(
+            ValidationError
+        ):  # all at once is three times as fast; else the line that is wrong is named
+            found = _EVALS.validate_json(f"[{','.join(lines)}]")
+            if len(found) == len(lines):
+                return found
         found = []
-        for number, line in enumerate(read_lines(path), 1):
+        for number, line in enumerate(lines, 1):
             try:
                 found.append(Eval.model_validate_json(line))
             except ValidationError as error:

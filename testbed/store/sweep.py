@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from testbed.config import Config, differences, read_config
 from testbed.errors import FolderError, SealError
@@ -59,17 +59,13 @@ class SweepFolder:
             raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
         config = read_config(path / "config.toml")
         plan = _read_plan(path / "plan.json")
-        try:
-            specs = tuple(RunSpec.model_validate(spec) for spec in plan["runs"].values())
-        except ValidationError as error:
-            raise _not_a_plan(path / "plan.json", error.errors()[0]["msg"]) from None
-        if plan["config_hash"] != config.hash():
-            changed = "; ".join(differences(plan["config"], config.identity())) if "config" in plan else "another hash"
+        if plan.config_hash != config.hash():
+            changed = "; ".join(differences(plan.config, config.identity())) if plan.config else "another hash"
             raise FolderError(
                 f"{path / 'config.toml'}: changed since the sweep was started ({changed}); undo the change, or start another "
                 "sweep (--out)"
             )
-        return cls(path, config, specs)
+        return cls(path, config, tuple(plan.runs.values()))
 
     def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
         """The same folder with further runs in its plan."""
@@ -83,10 +79,14 @@ class SweepFolder:
 
     def find(self, run_id: str) -> RunFolder:
         """The folder of the run with this id."""
-        for spec in self.specs:
-            if spec.run_id == run_id:
-                return self.run(spec)
-        raise FolderError(f"{self.path}: no run {run_id!r} in the plan; testbed status lists them")
+        spec = self._by_id.get(run_id)
+        if spec is None:
+            raise FolderError(f"{self.path}: no run {run_id!r} in the plan; testbed status lists them")
+        return self.run(spec)
+
+    @cached_property
+    def _by_id(self) -> dict[str, RunSpec]:
+        return {spec.run_id: spec for spec in self.specs}
 
     def of_role(self, role: str) -> tuple[RunSpec, ...]:
         """The runs of this role ("grid", "target" or "tune")."""
@@ -156,23 +156,28 @@ def _plan(config: Config, specs: tuple[RunSpec, ...]) -> dict[str, Any]:
     return {"config_hash": config.hash(), "config": config.identity(), "runs": runs}
 
 
-def _read_plan(path: Path) -> dict[str, Any]:
+class _Plan(BaseModel):
+    """What plan.json holds; read in one go, since there may be ten thousand runs."""
+
+    config_hash: str
+    config: dict[str, Any] = {}
+    runs: dict[str, RunSpec]
+
+
+def _read_plan(path: Path) -> _Plan:
     try:
-        plan = json.loads(path.read_text())
-        if not (isinstance(plan["runs"], dict) and isinstance(plan["config_hash"], str)):
-            raise TypeError("no table of runs")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _not_a_plan(path, error) from None
-    return plan  # type: ignore[no-any-return]
-
-
-def _not_a_plan(path: Path, reason: object) -> FolderError:
-    return FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
+        return _Plan.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors()[0]
+        reason: object = ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+    except OSError as error:
+        reason = error
+    raise FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
 
 
 def _refuse_foreign(path: Path, config: Config) -> None:
     """A plan without its configuration is of a process that makes the folder at this moment, or was killed doing it."""
-    if _read_plan(path)["config_hash"] != config.hash():
+    if _read_plan(path).config_hash != config.hash():
         raise FolderError(
             f"{path}: the plan of another configuration, without its config.toml: a command was stopped here while it made "
             "the folder, or is making it; delete the file, or give another folder (--out)"
