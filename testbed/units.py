@@ -9,7 +9,7 @@ _SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIME = re.compile(r"(?:\s*[0-9]+(?:\.[0-9]+)?\s*[smhd])+\s*", re.IGNORECASE)
 _LARGEST = 1e30
-_COUNT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*([kmbgtp]?)\s*", re.IGNORECASE)
+_COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*([kmbgtp]?)", re.IGNORECASE)
 
 
 def parse_count(text: str | int | float) -> int:
@@ -17,7 +17,7 @@ def parse_count(text: str | int | float) -> int:
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise ValueError('a count is a number or a text such as "10M", "0.5M" or "1.2e18"')
     if isinstance(text, str):
-        match = _COUNT.fullmatch(text)
+        match = _COUNT.fullmatch(text.strip())
         if match is None:
             raise ValueError('a count is a number or a text such as "10M", "0.5M" or "1.2e18"')
         value = float(match[1].replace("_", "")) * _SUFFIX[match[2].lower()]
@@ -32,12 +32,12 @@ def parse_count(text: str | int | float) -> int:
 
 def parse_seconds(text: str | int | float) -> float:
     """Seconds from a number of them or a text such as "90 s", "4h", "1 h 30 m" or "2d"; ValueError says what is accepted."""
-    if isinstance(text, (int, float)) and not isinstance(text, bool) and math.isfinite(text) and text >= 0:
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 <= text <= _LARGEST:
         return float(text)
     if not isinstance(text, str) or _TIME.fullmatch(text) is None:
         raise ValueError('a time is a number of seconds or a text such as "90 s", "4h", "1 h 30 m" or "2d"')
     parts = re.findall(r"([0-9.]+)\s*([smhd])", text.lower())
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return min(_LARGEST, sum(float(number) * _SECONDS[unit] for number, unit in parts))
 
 
 def show_count(value: float, digits: int = 3) -> str:

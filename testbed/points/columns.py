@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TableError
-from testbed.points.expressions import columns_of, quoted
+from testbed.points.expressions import columns_of, quoted, short
 from testbed.points.names import COUNTS, DERIVED, USUAL_NAMES
 from testbed.points.numbers import column_of, listed, row_number, to_floats
 from testbed.points.parsing import parse
@@ -110,7 +110,7 @@ class _Finder:
         return self._usual(name)
 
     def nothing_for(self, name: str) -> TableError:
-        looked = (self.given[name],) if name in self.given else USUAL_NAMES.get(name, (name,))
+        looked = (short(self.given[name]),) if name in self.given else USUAL_NAMES.get(name, (name,))
         return TableError(
             f"{self.where}: no column for {name} (looked for {', '.join(looked)}); the table has "
             f"{listed(self.table)}; name one with {_option(name)}"
@@ -191,11 +191,16 @@ def _check_rows(
     bad = np.flatnonzero(~good)
     if bad.size:
         found = table[source].iloc[bad[0]] if source in table.columns else values[bad[0]]
-        shown = repr(found) if isinstance(found, str) else str(found)
         raise TableError(
-            f"{where}, row {row_number(table, int(bad[0]))}: {source} is {shown}; accepted: {accepted} "
+            f"{where}, row {row_number(table, int(bad[0]))}: {short(source)} is {_shown(found)}; accepted: {accepted} "
             f"({bad.size} such row{'s' * (bad.size > 1)}); drop or mend them"
         )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(short(value))
+    return "an enormous number" if isinstance(value, int) and value.bit_length() > 400 else short(str(value))
 
 
 def _runs(table: pd.DataFrame, source: str | None, where: str) -> list[str]:

@@ -110,6 +110,11 @@ def quoted(column: str) -> str:
     return column if plain else f"`{column}`"
 
 
+def short(text: str) -> str:
+    """The text as a message shows it: whole, or its first 100 characters."""
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
 def fault(text: str, at: int, where: str, problem: str) -> TableError:
     """The error for a place in an expression, with the text around it."""
     start, end = max(0, at - 30), at + 30

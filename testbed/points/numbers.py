@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TableError
+from testbed.points.expressions import short
 from testbed.units import parse_count
 
 Kind = Literal["number", "text", "truth", "other"]
@@ -35,15 +36,15 @@ def column_of(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
     count = list(table.columns).count(name)
     if count != 1:
         found = "no column" if count == 0 else f"{count} columns"
-        raise TableError(f"{where}: {found} {name}; the table has {listed(table)}")
+        raise TableError(f"{where}: {found} {short(name)}; the table has {listed(table)}")
     return table[name]
 
 
 def listed(table: pd.DataFrame) -> str:
     """The table's columns, the first 60 of them."""
-    names = [str(name) for name in table.columns]
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(names[:_MOST_LISTED]) + more
+    names = [short(str(name)) for name in table.columns[:_MOST_LISTED]]
+    more = f" and {len(table.columns) - _MOST_LISTED} more" if len(table.columns) > _MOST_LISTED else ""
+    return ", ".join(names) + more
 
 
 def row_number(table: pd.DataFrame, position: int) -> int:

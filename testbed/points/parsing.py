@@ -26,6 +26,7 @@ from testbed.points.expressions import (
     Not,
     Some,
     fault,
+    short,
 )
 from testbed.units import parse_count
 
@@ -189,10 +190,10 @@ class _Parser:
         try:
             value = float(parse_count(text)) if text[-1].isalpha() else float(text)
         except ValueError as error:
-            raise fault(self.text, token.at, self.where, f"found {token.text}; {error}") from None
+            raise fault(self.text, token.at, self.where, f"found {short(token.text)}; {error}") from None
         if value == float("inf"):
             raise fault(self.text, token.at, self.where, "the number is too large; accepted: up to 1.79e308")
-        return int(text) if text.isdigit() and value < 2**63 else value
+        return int(text.lstrip("0") or "0") if text.isdigit() and value < 2**63 else value
 
     def _is(self, text: str) -> bool:
         return self.token.kind in ("word", "sign") and self.token.text == text
@@ -217,7 +218,7 @@ class _Parser:
 
     def _unexpected(self, accepted: str) -> TableError:
         token = self.token
-        found = "the end" if token.kind == "end" else repr(token.text)
+        found = "the end" if token.kind == "end" else repr(short(token.text))
         hint = f" (write {_INSTEAD[token.text]})" if token.kind == "sign" and token.text in _INSTEAD else ""
         return fault(self.text, token.at, self.where, f"found {found}{hint}; accepted: {accepted}")
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import csv, parquet
 
 from testbed.errors import TableError
 from testbed.files import replacing
+from testbed.points.numbers import column_of
 
 COLUMNS = (
     "run",
@@ -54,6 +55,9 @@ _VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
 _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
 
 
+_MOST_UNPACKED = 1 << 28  # bytes of a compressed table
+_MOST_COLUMNS = 10_000
+_MOST_CELLS = 1 << 27  # of a table: 1 GB of numbers
 _PHASES = {"stable", "decaying", "annealed"}
 
 
@@ -66,11 +70,13 @@ def read_table(path: Path | str) -> pd.DataFrame:
     suffix, zipped = _format(path)
     try:
         content = path.read_bytes()
-        table = _READERS[suffix](gzip.decompress(content) if zipped else content)
+        table = _READERS[suffix](_unpacked(content) if zipped else content)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise TableError(f"{path}: not UTF-8 at byte {error.start}; save the table as UTF-8") from None
+    except MemoryError:
+        raise TableError(f"{path}: does not fit into this machine's memory; split it, or leave columns out") from None
     except (OSError, EOFError, zlib.error, ValueError, NotImplementedError, RecursionError) as error:
         # pandas' and pyarrow's parser errors are among them
         raise TableError(f"{path}: cannot be read as {suffix[1:]} ({_reason(error)})") from None
@@ -98,12 +104,15 @@ def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
 
     What a foreign table's phases mean is not known here: it is left as it is.
     """
-    if "phase" not in table.columns or not set(table["phase"]) <= _PHASES:
+    if "phase" not in table.columns:
+        return table
+    phases = {phase if isinstance(phase, str) else None for phase in column_of(table, "phase", where)}
+    if not phases <= _PHASES:
         return table
     kept = table[table["phase"] == "annealed"]
     if kept.empty:
         raise TableError(
-            f"{where}: no row with phase annealed (found {', '.join(sorted(set(map(str, table['phase']))))}); losses taken "
+            f"{where}: no row with phase annealed (found {', '.join(sorted(map(str, phases)))}); losses taken "
             "before the learning rate has decayed do not belong in one fit; use --all-phases to fit them all the same"
         )
     return kept
@@ -111,7 +120,9 @@ def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
 
 def without_target(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are not a held-out target's, where the table has roles."""
-    return table[table["role"] != "target"] if "role" in table.columns else table
+    if "role" not in table.columns:
+        return table
+    return table[[role != "target" for role in column_of(table, "role", "the table").astype(object)]]
 
 
 def _format(path: Path) -> tuple[str, bool]:
@@ -127,8 +138,25 @@ def _format(path: Path) -> tuple[str, bool]:
     return suffix[0], zipped
 
 
+def _unpacked(content: bytes) -> bytes:
+    """What a gzip file holds; a small one may hold more than any machine does."""
+    with gzip.open(BytesIO(content)) as file:
+        unpacked = file.read(_MOST_UNPACKED + 1)
+    if len(unpacked) > _MOST_UNPACKED:
+        raise ValueError(f"it unpacks to more than {_MOST_UNPACKED >> 20} MB; unpack it to have it read all the same")
+    return unpacked
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if columns > _MOST_COLUMNS or rows * columns > _MOST_CELLS:
+        raise ValueError(
+            f"{rows:,} rows of {columns:,} columns; at most {_MOST_COLUMNS:,} columns and {_MOST_CELLS:,} values"
+        )
+
+
 def _read_separated(content: bytes, separator: str) -> pd.DataFrame:
     text = content.decode("utf-8-sig")
+    _check_size(1, text[: text.find("\n")].count(separator))
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
@@ -148,6 +176,8 @@ def _read_separated(content: bytes, separator: str) -> pd.DataFrame:
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
     try:
+        facts = parquet.ParquetFile(BytesIO(content)).metadata
+        _check_size(facts.num_rows, facts.num_columns)
         table = pd.read_parquet(BytesIO(content))
     except (KeyError, TypeError, IndexError, AttributeError) as error:  # its description of the columns is broken
         raise ValueError(f"{type(error).__name__}: {error}") from None
@@ -160,7 +190,7 @@ def _read_json_lines(content: bytes) -> pd.DataFrame:
     for number, line in enumerate(content.decode("utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_object)
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from None
             if not isinstance(row, dict):
@@ -168,7 +198,15 @@ def _read_json_lines(content: bytes) -> pd.DataFrame:
                     f"line {number} holds {line.strip()[:40]}; accepted: an object with columns as its keys"
                 )
             rows.append(row)
+    _check_size(len(rows), len({name for row in rows for name in row}))
     return pd.DataFrame(rows)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
 
 
 def _write_separated(table: pd.DataFrame, path: Path, separator: str) -> None:

@@ -43,8 +43,7 @@ def filter_rows(table: pd.DataFrame, expression: str, where: str) -> pd.DataFram
     """The rows of `table` for which `expression` holds, with their row labels; TableError where none does."""
     kept = table[_Evaluation(table, expression, where).condition(parse(expression, where))]
     if kept.empty:
-        shown = expression if len(expression) <= 100 else expression[:99] + "…"
-        raise TableError(f"{where}: none of the {len(table)} rows has {shown}; widen the condition")
+        raise TableError(f"{where}: none of the {len(table)} rows has {ex.short(expression)}; widen the condition")
     return kept
 
 
@@ -104,7 +103,9 @@ class _Evaluation:
         column = self._series(name, at)
         kind = kind_of(column)
         if kind == "other":
-            raise self._fault(at, f"column {name} holds {column.dtype}; accepted: numbers, texts, true and false")
+            raise self._fault(
+                at, f"column {ex.short(name)} holds {column.dtype}; accepted: numbers, texts, true and false"
+            )
         if kind == "text":
             return _Values(kind, column.to_numpy(dtype=object, na_value=np.nan), at)
         if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
@@ -139,7 +140,9 @@ class _Evaluation:
         numbers = values_to_floats(values.data, counts=True)
         bad = np.flatnonzero(np.isnan(numbers) & ~pd.isna(values.data))
         if bad.size:
-            found = f"found texts, such as {values.data[bad[0]]!r} in row {row_number(self.table, int(bad[0]))}"
+            found = (
+                f"found texts, such as {ex.short(values.data[bad[0]])!r} in row {row_number(self.table, int(bad[0]))}"
+            )
             raise self._fault(
                 values.at, f"{found}; accepted: a column of numbers, or a comparison with a text in quotes"
             )
