@@ -78,9 +78,7 @@ class RunFolder:
         """Every evaluation so far, in the order taken."""
         path = self.path / "evals.jsonl"
         lines = read_lines(path)
-        with contextlib.suppress(
-            ValidationError
-        ):  # all at once is three times as fast; else the line that is wrong is named
+        with contextlib.suppress(ValidationError):  # the line that is wrong is named below
             found = _EVALS.validate_json(f"[{','.join(lines)}]")
             if len(found) == len(lines):
                 return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,30 +10,37 @@ import numpy as np
 import pandas as pd
 
 from testbed.points import COLUMNS
-from testbed.records import Eval, RunSpec
+from testbed.records import RunSpec
 from testbed.store.sweep import SweepFolder
+
+_LOGGED = ("tokens", "flops", "loss", "bpb", "phase", "horizon", "step", "lr")
 
 
 def sweep_points(folder: SweepFolder) -> pd.DataFrame:
     """Every evaluation of every run that is done, in the plan's order; the columns are points.COLUMNS.
 
-    Made by columns, what is of a run once a run: a sweep may have half a million losses.
+    Made by columns, since a sweep may have half a million losses.
     """
-    runs: list[dict[str, Any]] = []
+    specs: list[RunSpec] = []
     counts: list[int] = []
-    columns: dict[str, list[Any]] = {}
-    for spec in folder.specs:
-        run = folder.run(spec)
+    logged: dict[str, Any] = {name: array("d") if name in ("loss", "lr") else [] for name in _LOGGED}
+    branch_steps: list[int | None] = []
+    for run in map(folder.run, folder.specs):
         if run.state() == "done":
             evals = run.evals()
-            runs.append(_of_run(spec))
+            specs.append(run.spec)
             counts.append(len(evals))
-            for name, values in _of_evals(spec, evals):
-                columns.setdefault(name, []).extend(values)
-    each = np.repeat(np.arange(len(runs)), counts)
-    table = pd.DataFrame(runs).iloc[each].reset_index(drop=True)
-    for name in list(columns):
-        table[name] = columns.pop(name)
+            for name, values in logged.items():
+                values.extend([getattr(evaluation, name) for evaluation in evals])
+            branches = {horizon.tokens: horizon.branch_step for horizon in run.spec.horizons}
+            branch_steps += [None if e.horizon is None else branches.get(e.horizon) for e in evals]
+    each = np.repeat(np.arange(len(specs)), counts)
+    table = pd.DataFrame([_of_run(spec) for spec in specs]).iloc[each].reset_index(drop=True)
+    for name in _LOGGED:
+        table[name] = logged.pop(name)  # column by column, so that none is there twice
+    table["branch_step"] = branch_steps
+    for name, values in _derived(table, [specs[k].data.train_tokens for k in each]):
+        table[name] = values
     return table.reindex(columns=list(COLUMNS))
 
 
@@ -52,12 +60,11 @@ def _of_run(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def _of_evals(spec: RunSpec, evals: list[Eval]) -> Iterator[tuple[str, list[Any]]]:
-    n, available = spec.counts.n_params_non_embedding, spec.data.train_tokens
-    branches = {horizon.tokens: horizon.branch_step for horizon in spec.horizons}
-    for name in ("tokens", "flops", "loss", "bpb", "phase", "horizon", "step", "lr"):
-        yield name, [getattr(evaluation, name) for evaluation in evals]
-    yield "unique_tokens", [e.tokens if available is None else min(e.tokens, available) for e in evals]
-    yield "tokens_per_param", [e.tokens / n for e in evals]
-    yield "flops_6nd", [6 * n * e.tokens for e in evals]
-    yield "branch_step", [branches.get(e.horizon) if e.horizon is not None else None for e in evals]
+def _derived(table: pd.DataFrame, available: list[int | None]) -> Iterator[tuple[str, list[Any]]]:
+    """In Python's integers: 6 N D of a large model has more than 64 bits."""
+    if table.empty:
+        return
+    n, tokens = table["n_params_non_embedding"].tolist(), table["tokens"].tolist()
+    yield "unique_tokens", [t if most is None else min(t, most) for t, most in zip(tokens, available, strict=True)]
+    yield "tokens_per_param", [t / m for t, m in zip(tokens, n, strict=True)]
+    yield "flops_6nd", [6 * m * t for t, m in zip(tokens, n, strict=True)]
