@@ -3,7 +3,8 @@
 from testbed.train.calibration import Pace, measure_paces
 from testbed.train.cuda import compiling_pays
 from testbed.train.device import choose_device
-from testbed.train.loop import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned, train
+from testbed.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
+from testbed.train.loop import train
 from testbed.train.memory import Memory, available_bytes, estimate
 from testbed.train.passes import Choice, choose_passes
 

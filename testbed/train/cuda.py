@@ -60,24 +60,26 @@ class WholeStep:
         random = torch.cuda.get_rng_state()
         stream, graph = _stream(), torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
-                self._step()
-            try:
-                # thread_local: the feed's thread may pin memory meanwhile
-                with torch.cuda.graph(graph, pool=_pool(), stream=stream, capture_error_mode="thread_local"):
+        try:
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
                     self._step()
-            except RuntimeError as error:
-                self._forget()
-                _log.warning("%s: its step cannot be captured and stays eager: %s", self._label, error)
-            else:
-                self._graph = graph
-                captures[self._label] += 1
-                _log.info("%s: step captured", self._label)
-        torch.cuda.current_stream().wait_stream(stream)
-        for name, tensor in self._state().items():
-            tensor.detach().copy_(before[name])
-        torch.cuda.set_rng_state(random)
+                try:
+                    # thread_local: the feed's thread may pin memory meanwhile
+                    with torch.cuda.graph(graph, pool=_pool(), stream=stream, capture_error_mode="thread_local"):
+                        self._step()
+                except RuntimeError as error:
+                    self._forget()
+                    _log.warning("%s: its step cannot be captured and stays eager: %s", self._label, error)
+                else:
+                    self._graph = graph
+                    captures[self._label] += 1
+                    _log.info("%s: step captured", self._label)
+        finally:  # also where memory ran out in the steps before
+            torch.cuda.current_stream().wait_stream(stream)
+            for name, tensor in self._state().items():
+                tensor.detach().copy_(before[name])
+            torch.cuda.set_rng_state(random)
 
 
 def label(spec: RunSpec) -> str:

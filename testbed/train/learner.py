@@ -18,10 +18,24 @@ from testbed.train.feed import sharing
 
 
 class Learner(Protocol):
-    """K networks with their optimisers; all runs do the same steps at the same share of their peak rates."""
+    """K networks with their optimisers; all runs do the same steps at the same share of their peak rates.
+
+    Where memory runs out in a step it is done again in passes of half as many windows, with the same
+    arithmetic but for rounding; `rows` are those windows then, None as long as it is as the spec says.
+    """
+
+    rows: int | None
 
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step on the batch of step `step` (from 0) at `factor` times the peak learning rates."""
+        ...
+
+    def split(self, rows: int) -> None:
+        """Have passes of at most so many windows from here on."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What went wrong since the last call and was mended, in sentences."""
         ...
 
     def loss_sums(self) -> list[float]:
@@ -82,7 +96,7 @@ def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.
 
 def retire(learner: Learner, specs: tuple[RunSpec, ...], device: torch.device) -> None:
     """Its runs have ended: keep it for others alike. Nobody else may use it from here on."""
-    if device.type == "cuda" and specs[0].engine.processes == 1:
+    if device.type == "cuda" and specs[0].engine.processes == 1 and learner.rows is None:
         if len(_idle) == _MOST_IDLE:
             del _idle[next(iter(_idle))]
         _idle[_likeness(specs, device)] = learner

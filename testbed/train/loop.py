@@ -7,10 +7,9 @@ states of those that were not.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,72 +21,18 @@ from testbed.train.checkpoint import Checkpoint, Cursor, restore_generators, sav
 from testbed.train.device import make_repeatable
 from testbed.train.divergence import look, reason_of
 from testbed.train.evaluation import bits_per_byte
+from testbed.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
 from testbed.train.learner import make_learner, retire
 from testbed.train.schedule import branch_eval_steps, lr_factor
 from testbed.train.shelf import PATHS, Shelf
+from testbed.train.shortage import no_room, with_room
 
 _PROGRESS_SECONDS = 0.5
 _FINITE_EVERY = 32  # steps between looks at the losses; a look makes a GPU wait
 
+_UNDISTURBED = Interruptions()
+
 Keys = frozenset[tuple[int | None, int]]
-
-
-class Paused(Exception):
-    """The runs were asked to stop; their checkpoint is written."""
-
-
-@dataclass(frozen=True)
-class Logged:
-    """An evaluation of run `run` of the pack (from 0)."""
-
-    run: int
-    evaluation: Eval
-
-
-@dataclass(frozen=True)
-class Diverged:
-    """Run `run` of the pack has lost its way (see `divergence`); the others go on."""
-
-    run: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something went wrong and was mended: a checkpoint that was no good, a pass that did not fit."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Optimiser steps that each run has done so far, of spec.steps."""
-
-    steps: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What each run that did not diverge really did: optimiser steps, training tokens, its share of the seconds."""
-
-    steps: int
-    tokens: int
-    seconds: float
-
-
-Event = Logged | Diverged | Warned | Progress | Finished
-
-
-@dataclass(frozen=True)
-class Interruptions:
-    """What may interrupt a run: a request to stop, the clock that asks for a checkpoint, a loss of its ownership.
-
-    `check` is called before anything is written, and raises where this process may not.
-    """
-
-    stop: Callable[[], bool] = lambda: False
-    checkpoint_seconds: float = math.inf
-    check: Callable[[], None] = lambda: None
 
 
 def train(
@@ -96,7 +41,7 @@ def train(
     folders: tuple[Path, ...],
     device: torch.device,
     recorded: tuple[Keys, ...] = (),
-    interruptions: Interruptions = Interruptions(),
+    interruptions: Interruptions = _UNDISTURBED,
 ) -> Iterator[Event]:
     """Train a pack: `specs` that differ in seeds and learning rates only, each in its folder.
 
@@ -138,11 +83,15 @@ class Pack:
     ) -> None:
         make_repeatable(specs[0].deterministic)
         self.specs, self.folders, self.recorded, self.interruptions = specs, folders, recorded, interruptions
+        self.device = device
         self.horizons = specs[0].horizons
-        self.learner = make_learner(specs, source, device)
+        self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
         self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
         self.shelf = Shelf(folders[0], self.cursor.run_ids)
         self.saved = time.monotonic()
+
+    def _fail(self, asked: str) -> None:
+        raise no_room("the network with its optimiser", asked, self.specs[0], self.device)
 
     @property
     def lost(self) -> bool:
@@ -176,6 +125,7 @@ class Pack:
                 yield from self._diverging()
             if due:
                 yield from self._evaluations(branch, until)
+            yield from map(Warned, self.learner.notes())
             if now - reported > _PROGRESS_SECONDS:
                 reported = now
                 yield Progress(self.cursor.spent_steps)
@@ -191,6 +141,7 @@ class Pack:
     def save(self, path: str) -> None:
         """A checkpoint of the current state."""
         state = self.learner.state()
+        self.cursor.rows = self.learner.rows
         if ranks.leads():
             self.interruptions.check()
             self.shelf.save(path, state, self.cursor)
@@ -217,7 +168,7 @@ class Pack:
             self._take(trunk)
         else:
             self.learner.restart(self.specs)
-            self.cursor = Cursor(branch.run_ids, rows=branch.rows)
+            self.cursor = Cursor(branch.run_ids)
         yield from self._complaints(trunk)
         again = self.horizons[branch.horizon].branch_step - self.cursor.step
         self.cursor = replace(
@@ -285,6 +236,8 @@ class Pack:
         self.learner.load(found.tensors)
         restore_generators(found.tensors)
         self.cursor = found.cursor
+        if found.cursor.rows is not None:
+            self.learner.split(found.cursor.rows)
 
     def _complaints(self, used: Checkpoint | None) -> Iterator[Warned]:
         """What is to be said of checkpoints that were no good; they are put out of the way."""

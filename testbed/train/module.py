@@ -18,6 +18,7 @@ from testbed.train.optimizer import clip_gradients, make_optimizer, moments, set
 from testbed.train.ranks import Ranks, fill, whole
 from testbed.train.recompute import recompute_blocks
 from testbed.train.scoring import Scored, scored_tokens
+from testbed.train.shortage import no_room, with_room
 
 
 class ModuleLearner:
@@ -36,9 +37,16 @@ class ModuleLearner:
         self._feed = make_feed((spec,), source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
-        self._whole_step: Callable[[], None] = self._step
-        if spec.engine.processes == 1:  # exchanges between processes are not captured
-            self._whole_step = WholeStep(self._step, self._changing, device, label(spec), self.optimizer.zero_grad)
+        self._updating = False
+        self._notes: list[str] = []
+        self._scored_rows = max(quick_rows(spec.data), spec.engine.micro_rows or share_rows(spec))
+        self.rows: int | None = None
+        self._whole_step = self._captured()
+
+    def _captured(self) -> Callable[[], None]:
+        if self._spec.engine.processes > 1:  # exchanges between processes are not captured
+            return self._step
+        return WholeStep(self._step, self._changing, self._device, label(self._spec), self.optimizer.zero_grad)
 
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
         """Another run of the same shape from its start."""
@@ -53,27 +61,50 @@ class ModuleLearner:
     @property
     def _rows(self) -> int:
         """Windows of one forward and backward pass."""
-        return self._spec.engine.micro_rows or share_rows(self._spec)
+        share = share_rows(self._spec)
+        return self.rows or min(self._spec.engine.micro_rows or share, share)
+
+    def split(self, rows: int) -> None:
+        """At most so many windows a pass from here on."""
+        self.rows = rows
+        self._whole_step = self._captured()
 
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step; each token of the batch weighs the same, whatever pass it is in."""
-        self._feed.seek(step)
-        set_rates(self.optimizer, factor)
-        self._whole_step()
+
+        def work() -> None:
+            self._feed.seek(step)
+            set_rates(self.optimizer, factor)
+            self._whole_step()
+
+        with_room(work, self._halve)
+
+    def _halve(self, asked: str) -> None:
+        """Memory ran out in a step, which has changed nothing yet: the next try has half the windows a pass."""
+        self.optimizer.zero_grad()
+        rows = self._rows
+        if rows == 1 or self._updating or self._spec.engine.processes > 1:
+            raise no_room(f"a pass of {rows} windows", asked, self._spec, self._device)
+        self.split((rows + 1) // 2)
+        self._notes.append(f"out of memory with {rows} windows a pass: going on with {self.rows}")
 
     def _step(self) -> None:
         """The device's part of a step: the same work at every step."""
         spec, windows = self._spec, self._feed.windows()[0]
         total = scored_tokens(len(windows), spec.data)
-        parts = torch.split(self._ranks.share(windows), self._rows)
+        parts, losses = torch.split(self._ranks.share(windows), self._rows), []
         for index, part in enumerate(parts):
             with self._ranks.passing(self._scored, last=index + 1 == len(parts)):
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
                     loss = self._learn(part) / total
                 (loss * self._ranks.count).backward()  # the processes' gradients are averaged
-            self._loss_sum += loss.detach()
+            losses.append(loss.detach())
         clip_gradients(self.network.parameters(), spec.clip)
+        self._updating = True
+        for each in losses:
+            self._loss_sum += each
         self.optimizer.step()
+        self._updating = False
         self.optimizer.zero_grad()
 
     def loss_sums(self) -> list[float]:
@@ -86,11 +117,24 @@ class ModuleLearner:
 
     def validate(self) -> list[float]:
         """The loss on the frozen windows; what a training pass holds, an evaluation holds easily."""
-        spec = self._spec
-        rows = max(quick_rows(spec.data), self._rows)
-        own = validation_sum(self._scored, self._ranks.share(self._validation), rows, spec.precision == "bf16")
+        spec, windows = self._spec, self._ranks.share(self._validation)
+        own = with_room(
+            lambda: validation_sum(self._scored, windows, self._scored_rows, spec.precision == "bf16"), self._score_less
+        )
         self._ranks.forget(self._scored)
         return [float(self._ranks.all(own[None]).sum()) / scored_tokens(len(self._validation), spec.data)]
+
+    def _score_less(self, asked: str) -> None:
+        rows = self._scored_rows
+        if rows == 1 or self._spec.engine.processes > 1:
+            raise no_room(f"an evaluation of {rows} windows at a time", asked, self._spec, self._device)
+        self._scored_rows = (rows + 1) // 2
+        self._notes.append(f"out of memory evaluating {rows} windows at a time: going on with {self._scored_rows}")
+
+    def notes(self) -> list[str]:
+        """What went wrong since the last call and was mended."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments and each process's sum of losses."""

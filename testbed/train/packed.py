@@ -10,7 +10,9 @@ from testbed.models.packed import PackedGPT
 from testbed.records import RunSpec
 from testbed.train.cuda import WholeStep, label
 from testbed.train.feed import make_feed
+from testbed.train.memory import share_rows
 from testbed.train.optimizer import adamw, moments, restore_moments, set_rates, start_anew
+from testbed.train.shortage import no_room, with_room
 
 
 class PackedLearner:
@@ -18,11 +20,15 @@ class PackedLearner:
 
     def __init__(self, specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> None:
         self._spec = spec = specs[0]
+        self._device = device
         self.network = PackedGPT(spec.shape, tuple(s.init_seed for s in specs), device, bf16=spec.precision == "bf16")
         self.optimizer = _optimizer(self.network, specs)
         self._feed = make_feed(specs, source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(len(specs), dtype=torch.float64, device=device)
+        self._updating = False
+        self._notes: list[str] = []
+        self.rows: int | None = None
         self._whole_step = WholeStep(self._step, self.state, device, label(spec))
 
     @torch.no_grad()
@@ -38,16 +44,51 @@ class PackedLearner:
 
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step of every run."""
-        self._feed.seek(step)
-        set_rates(self.optimizer, factor)
-        self._whole_step()
+
+        def work() -> None:
+            self._feed.seek(step)
+            set_rates(self.optimizer, factor)
+            self._whole_step()
+
+        with_room(work, self._halve)
+
+    def split(self, rows: int) -> None:
+        """At most so many windows of each run a pass from here on."""
+        self.rows = rows
+        self._whole_step = WholeStep(self._step, self.state, self._device, label(self._spec))
+
+    def _halve(self, asked: str) -> None:
+        """Memory ran out in a step, which has changed nothing yet: the next try has half the windows a pass."""
+        rows = self.rows or share_rows(self._spec)
+        if rows == 1 or self._updating:
+            raise no_room(f"a pass of {rows} windows of each run", asked, self._spec, self._device)
+        self.split((rows + 1) // 2)
+        self._notes.append(f"out of memory with {rows} windows of each run a pass: going on with {self.rows}")
 
     @torch.no_grad()
     def _step(self) -> None:
         """The device's part of a step: the same work at every step."""
-        self._loss_sum += self.network.learn(self._feed.windows(), self._spec.data.first_scored)
+        losses = self._learn(self._feed.windows())
         self._clip()
+        self._updating = True
+        self._loss_sum += losses
         self.optimizer.step()
+        self._updating = False
+
+    def _learn(self, windows: Tensor) -> Tensor:
+        """Mean losses [K] of windows [K, B, T + 1] and their gradients, by as many passes as memory asks for."""
+        first, gradients = self._spec.data.first_scored, self.network.gradients
+        if self.rows is None:
+            return self.network.learn(windows, first)
+        losses, sums = torch.zeros_like(self._loss_sum), [torch.zeros_like(g) for g in gradients]
+        for part in torch.split(windows, self.rows, 1):
+            share = part.shape[1] / windows.shape[1]  # every window has as many scored tokens
+            losses += share * self.network.learn(part, first)
+            for total, gradient in zip(sums, gradients, strict=True):
+                total.add_(gradient, alpha=share)
+        for total, gradient in zip(sums, gradients, strict=True):
+            gradient.copy_(total)
+        return losses
 
     def loss_sums(self) -> list[float]:
         """The sums since `clear_losses`."""
@@ -60,7 +101,16 @@ class PackedLearner:
     @torch.no_grad()
     def validate(self) -> list[float]:
         """The losses on the frozen windows."""
-        return self.network.losses(self._validation, self._spec.data.first_scored).tolist()
+
+        def fail(asked: str) -> None:
+            raise no_room("an evaluation", asked, self._spec, self._device)
+
+        return with_room(lambda: self.network.losses(self._validation, self._spec.data.first_scored).tolist(), fail)
+
+    def notes(self) -> list[str]:
+        """What went wrong since the last call and was mended."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments and the sums of losses."""
