@@ -87,6 +87,7 @@ def make_sweep(path: Path, runs: int) -> None:
 def _finish(path: Path, spec: Any, rng: np.random.Generator) -> None:
     """What a finished run leaves behind, without waiting for the disk at every line."""
     from testbed.records import Done, Provenance, as_json
+    from testbed.store.session import Session
 
     path.mkdir(parents=True)
     at = "2026-01-01T00:00:00+00:00"
@@ -108,6 +109,12 @@ def _finish(path: Path, spec: Any, rng: np.random.Generator) -> None:
     (path / "spec.json").write_text(json.dumps(as_json(spec), indent=2) + "\n")
     (path / "provenance.jsonl").write_text(json.dumps(as_json(provenance)) + "\n")
     (path / "evals.jsonl").write_text("".join(line + "\n" for line in evaluations))
+    session = Session(
+        owner="0" * 32, machine="0", host="host", pid=1, started=at, steps=spec.steps, reached=spec.steps, released=True
+    )
+    (path / "sessions").mkdir()
+    (path / "sessions" / "0001.json").write_text(json.dumps(as_json(session), indent=2) + "\n")
+    (path / "lock").touch()
     (path / "done.json").write_text(json.dumps(as_json(done), indent=2) + "\n")
 
 

@@ -91,3 +91,11 @@ def test_text_formats_keep_every_bit(tmp_path, suffix, text):
 def test_counts_beyond_64_bits_are_written_whole(tmp_path):
     write_table(pd.DataFrame({"flops": [10**25, 1], "loss": [1.5, 2.0]}), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().splitlines()[1].split(",")[0] == str(10**25)
+
+
+def test_the_id_of_a_run_is_that_of_what_it_is_now(tiny_spec):
+    first = tiny_spec.run_id
+    other = tiny_spec.model_copy(update={"lr": 2 * tiny_spec.lr})
+    assert other.run_id != first == tiny_spec.run_id == other.model_copy(update={"lr": tiny_spec.lr}).run_id
+    again = type(tiny_spec).model_validate_json(tiny_spec.model_dump_json())
+    assert again == tiny_spec and again.run_id == first and "run_id" not in tiny_spec.model_dump()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -115,11 +116,17 @@ class RunSpec(Record):
     branch_evals: int
     engine: Engine = Engine()
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Readable stem and a hash of everything that decides the result; also the folder's name."""
         identity = digest(self.model_dump(mode="json", exclude={"role"}))
         return f"w{self.shape.width:04d}-i{self.init_seed}-d{self.data_seed}-{identity[:10]}"
+
+    def __copy__(self) -> Self:
+        """For model_copy, whose copy is another run."""
+        copied = super().__copy__()
+        copied.__dict__.pop("run_id", None)
+        return copied
 
     @property
     def steps(self) -> int:
