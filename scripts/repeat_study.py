@@ -65,10 +65,10 @@ def _run(study: testbed.Study) -> dict[str, object]:
     """The whole loop, and its outcome as one row; minutes are those of the first, uninterrupted pass."""
     clock = study.folder.path / "minutes.json"
     started, fresh = time.monotonic(), not any(study.folder.run(spec).evals() for spec in study.grid)
-    with testbed.progress(study.grid, f"{study.folder.path}: grid") as watcher:
+    with testbed.progress(study, "grid", title=f"{study.folder.path}: grid") as watcher:
         study.train("grid", watcher)
     forecast = study.seal()
-    with testbed.progress(study.target, f"{study.folder.path}: target") as watcher:
+    with testbed.progress(study, "target", title=f"{study.folder.path}: target") as watcher:
         study.train("target", watcher)
     verdict = study.folder.verdict() or study.judge()
     if fresh:

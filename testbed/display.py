@@ -1,48 +1,66 @@
-"""What a user sees while runs are trained: bars on a terminal, plain lines elsewhere."""
+"""What a user sees while runs are trained: bars on a terminal, plain lines elsewhere; with what is spent and left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from testbed.executors import Outcome
-from testbed.records import Eval, RunSpec
-from testbed.sweep import cost
+from testbed.records import Eval, Role, RunSpec
+from testbed.store.ledger import Ledger
+from testbed.study import Study
 from testbed.units import show_count, show_seconds
 
 _LINE_SECONDS = 30.0
+_BAR_SECONDS = 2.0
+_LOOKS = 20  # a look at the ledger takes at most one in so many parts of the time
 
 
-def progress(specs: Sequence[RunSpec], title: str, console: Console | None = None) -> Bars | Lines:
-    """What to train under, as a context: its value is the watcher that Study.train takes."""
+def progress(study: Study, role: Role, console: Console | None = None, title: str | None = None) -> Bars | Lines:
+    """What to train the runs of `role` under, as a context: its value is the watcher that Study.train takes."""
     console = console or Console(highlight=False)
-    return Bars(specs, title, console) if console.is_terminal else Lines(specs, title, console)
+    title = title or f"training the {'brackets' if role == 'tune' else role}"
+    return (Bars if console.is_terminal else Lines)(_Account(study, role), title, console)
+
+
+class _Account:
+    """The ledger of the runs at work, everybody's; read anew now and then."""
+
+    def __init__(self, study: Study, role: Role) -> None:
+        self._study = study
+        self.specs = study.folder.of_role(role)
+        self.started = time.monotonic()
+
+    def read(self) -> tuple[float, str]:
+        """The share of the work that is done, and the time that is left, in words."""
+        ledger = Ledger.of(self._study.folder, self.specs)
+        if not any(entry.steps for entry in ledger.entries):
+            return ledger.share, ""
+        left = ledger.seconds_left(self._study.workers(self.specs))
+        return ledger.share, f"about {show_seconds(left)} left" if left else ""
 
 
 class Bars:
-    """A bar for each run at work and one for all, weighted by their optimiser steps' cost."""
+    """A bar for each run at work and one for all, by the time that they take."""
 
-    def __init__(self, specs: Sequence[RunSpec], title: str, console: Console) -> None:
-        self._total = sum(cost((spec,)) for spec in specs)
-        self._done = dict.fromkeys((spec.run_id for spec in specs), 0.0)
-        self._count = len(specs)
+    def __init__(self, account: _Account, title: str, console: Console) -> None:
+        self._account = account
+        self._next = 0.0
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(bar_width=28),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
         )
-        self._all = self._progress.add_task(title, total=self._total, note="")
+        self._all = self._progress.add_task(title, total=1.0, note="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -59,9 +77,10 @@ class Bars:
             self._tasks[spec.run_id] = self._progress.add_task(f"  {spec.run_id}", total=spec.steps, note="")
 
     def progress(self, spec: RunSpec, steps: int) -> None:
-        """Move the run's bar and the one for all."""
+        """Move the run's bar, and now and then the one for all."""
         self._progress.update(self._tasks[spec.run_id], completed=steps)
-        self._advance(spec, steps / spec.steps)
+        if time.monotonic() > self._next:
+            self._look()
 
     def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
         """Show the newest loss."""
@@ -73,27 +92,27 @@ class Bars:
         task = self._tasks.pop(spec.run_id, None)
         if task is not None:
             self._progress.remove_task(task)
-        self._advance(spec, 1.0)
+        self._look()
         if outcome.ending == "failed":
             self._progress.console.print(f"[red]{spec.run_id} failed:[/red] {outcome.reason}", highlight=False)
 
-    def _advance(self, spec: RunSpec, share: float) -> None:
-        self._done[spec.run_id] = share * cost((spec,))
-        self._progress.update(self._all, completed=sum(self._done.values()))
+    def _look(self) -> None:
+        started = time.monotonic()
+        share, left = self._account.read()
+        self._progress.update(self._all, completed=share, note=left)
+        self._next = started + max(_BAR_SECONDS, _LOOKS * (time.monotonic() - started))
 
 
 class Lines:
     """A line at the end of each run, and one now and then in between."""
 
-    def __init__(self, specs: Sequence[RunSpec], title: str, console: Console) -> None:
-        self._console, self._title, self._count = console, title, len(specs)
-        self._started = self._spoken = time.monotonic()
-        self._weights = {spec.run_id: cost((spec,)) for spec in specs}
-        self._shares = dict.fromkeys(self._weights, 0.0)
+    def __init__(self, account: _Account, title: str, console: Console) -> None:
+        self._account, self._title, self._console = account, title, console
+        self._spoken = time.monotonic()
         self._ended = 0
 
     def __enter__(self) -> Self:
-        self._console.print(f"{self._title}: {self._count} runs", highlight=False)
+        self._console.print(f"{self._title}: {len(self._account.specs)} runs", highlight=False)
         return self
 
     def __exit__(
@@ -106,7 +125,6 @@ class Lines:
 
     def progress(self, spec: RunSpec, steps: int) -> None:
         """A line every half minute."""
-        self._shares[spec.run_id] = steps / spec.steps
         if time.monotonic() - self._spoken > _LINE_SECONDS:
             self._say("")
 
@@ -116,13 +134,11 @@ class Lines:
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:
         """One line for the run."""
         self._ended += 1
-        self._shares[spec.run_id] = 1.0
         self._say(f"{spec.run_id} {outcome.ending}{': ' + outcome.reason if outcome.reason else ''}")
 
     def _say(self, what: str) -> None:
         self._spoken = time.monotonic()
-        passed = self._spoken - self._started
-        share = sum(self._shares[r] * w for r, w in self._weights.items()) / sum(self._weights.values())
-        left = f", about {show_seconds(passed / share - passed)} left" if 0.02 < share < 1 else ""
-        line = f"  {self._ended}/{self._count} runs, {100 * share:.0f} %, {show_seconds(passed)}{left}  {what}"
+        passed = show_seconds(self._spoken - self._account.started)
+        share, left = self._account.read()
+        line = f"  {self._ended}/{len(self._account.specs)} runs, {100 * share:.0f} %, {passed}{', ' * bool(left)}{left}  {what}"
         self._console.print(line.rstrip(), highlight=False, soft_wrap=True)

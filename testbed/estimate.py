@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.config import Config
+from testbed.config import Budget, Config
 from testbed.executors import Engines, Timetable, default_workers, settle_packs
+from testbed.store.budget import account, affordable, missing
+from testbed.store.ledger import Entry, Ledger
 from testbed.study import engines, settle, timetable
-from testbed.sweep import Plan
+from testbed.sweep import Plan, packs
 from testbed.train import choose_device
 from testbed.train import estimate as estimate_memory
 from testbed.units import show_count, show_seconds
@@ -23,6 +25,7 @@ class Estimate:
     workers: int
     engines: Engines
     timetable: Timetable | None
+    budget: Budget | None = None
 
     @property
     def run_memory(self) -> dict[str, int]:
@@ -35,12 +38,35 @@ class Estimate:
         tokens = sum(spec.tokens for spec in self.plan.runs)
         total = f"{show_count(flops)} training FLOPs, {show_count(tokens)} tokens in all"
         if self.timetable is None:
-            return [f"{total}; no times and no packs (--no-calibrate)", *self.engines.sentences()]
+            known = self.budget is None or self.budget.device_minutes is None
+            beside = self.budget_sentences() if known else ["budget: device minutes are not known without measuring"]
+            return [f"{total}; no times and no packs (--no-calibrate)", *beside, *self.engines.sentences()]
         times = (
             f"grid {show_seconds(self.timetable.grid_seconds)}, target {show_seconds(self.timetable.target_seconds)}"
         )
         workers = f"{self.workers} worker{'s' * (self.workers > 1)} ({self.device})"
-        return [f"{total}; on {workers} about: {times}", *self.engines.sentences(), *self.timetable.sentences]
+        return [
+            f"{total}; on {workers} about: {times}",
+            *self.budget_sentences(),
+            *self.engines.sentences(),
+            *self.timetable.sentences,
+        ]
+
+    def budget_sentences(self) -> list[str]:
+        """What fits in the budget and what does not; nothing where there is none."""
+        if self.budget is None:
+            return []
+        ledger = self._ledger
+        paid, unpaid = affordable(ledger, self.budget, packs(self.plan.grid) + packs(self.plan.target))
+        cost = ledger.cost(ledger.entry(spec) for pack in paid for spec in pack)
+        fits = f"budget: {sum(map(len, paid))} of {len(self.plan.runs)} runs fit, for {account(cost, self.budget)}"
+        return [fits] + ([f"beyond the budget: {missing(ledger, unpaid)}"] if unpaid else [])
+
+    @property
+    def _ledger(self) -> Ledger:
+        """The account before anything is done."""
+        seconds = self.timetable.run_seconds if self.timetable else {}
+        return Ledger([Entry(spec, "to do", 0, 0, 0.0) for spec in self.plan.runs], seconds)
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -98,6 +124,8 @@ def estimate(config: Config, calibrate: bool = True) -> Estimate:
     workers = config.execution.workers or default_workers(device, made.runs)
     chosen = engines(config, made, source if calibrate else None)
     if not calibrate:
-        return Estimate(settle_packs(chosen.plan, config.train) or chosen.plan, device.type, workers, chosen, None)
+        return Estimate(
+            settle_packs(chosen.plan, config.train) or chosen.plan, device.type, workers, chosen, None, config.budget
+        )
     measured = timetable(config, source, chosen.fitting())
-    return Estimate(measured.plan, device.type, workers, chosen, measured)
+    return Estimate(measured.plan, device.type, workers, chosen, measured, config.budget)

@@ -6,6 +6,8 @@ cannot start before its forecast is sealed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from testbed.executors import (
     train_all,
 )
 from testbed.fit import Fit
+from testbed.ladder import chosen_rungs
 from testbed.points import write_table
 from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
 from testbed.report.page import Contents, render
@@ -40,10 +43,10 @@ from testbed.validate.certificate import read_certificate
 def settle(config: Config) -> tuple[TokenSource, Plan]:
     """Open the data, plan every run, and make sure that the forecast can be made of them."""
     source = open_source(config.data)
-    made = plan(config, source.facts)
+    made = plan(config, source.facts, chosen_rungs(config, source.facts))
     if made.target:
         cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
-        seeds = len(made.grid) // len({spec.shape.width for spec in made.grid})
+        seeds = min(Counter(spec.shape.width for spec in made.grid).values())
         check_design(config.forecast, len(cells), seeds)
     return source, made
 
@@ -74,10 +77,18 @@ class Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
         path = path or Path("runs") / config.name
         source, made = settle(config)
+        seconds = None
         if not SweepFolder.exists(path):
             made = engines(config, made, source).fitting()
-            made = settle_packs(made, config.train) or timetable(config, source, made).plan
-        return cls(SweepFolder.create(path, config, made.runs))
+            settled = settle_packs(made, config.train)
+            if settled is None or (config.budget and config.budget.device_minutes):
+                measured = timetable(config, source, made)
+                settled, seconds = measured.plan, measured.run_seconds
+            made = settled
+        folder = SweepFolder.create(path, config, made.runs)
+        if seconds is not None:
+            folder.keep_timetable(seconds)
+        return cls(folder)
 
     @classmethod
     def open(cls, path: Path) -> Study:
@@ -90,6 +101,11 @@ class Study:
         execution = self.folder.config.execution.model_copy(update={k: v for k, v in changes.items() if v is not None})
         config = self.folder.config.model_copy(update={"execution": execution})
         return Study(SweepFolder(self.folder.path, config, self.folder.specs))
+
+    def workers(self, specs: Sequence[RunSpec]) -> int:
+        """Worker processes that train these runs."""
+        execution = self.folder.config.execution
+        return execution.workers or default_workers(choose_device(execution.device), specs)
 
     @property
     def grid(self) -> tuple[RunSpec, ...]:

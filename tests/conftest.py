@@ -13,10 +13,12 @@ import torch
 from testbed.config import Config, load_config
 from testbed.config import Forecast as Settings
 from testbed.data import TokenSource, open_source
+from testbed.executors import LocalExecutor
 from testbed.laws import LAWS
 from testbed.records import Forecast, RunSpec, TargetFacts
-from testbed.sweep import plan
+from testbed.sweep import packs, plan
 from testbed.validate import Circumstances, fit_laws, make_forecast
+from tests.sweeps import LONG, Quiet, fresh, table
 
 TINY = """
 name = "tiny"
@@ -77,6 +79,14 @@ def tiny_source(tiny_config: Config) -> TokenSource:
 @pytest.fixture(scope="session")
 def tiny_spec(tiny_config: Config, tiny_source: TokenSource) -> RunSpec:
     return plan(tiny_config, tiny_source.facts).grid[0]
+
+
+@pytest.fixture(scope="session")
+def long_undisturbed(tiny_toml: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The points of the longer sweep, trained in one go on two workers."""
+    sweep = fresh(tiny_toml, tmp_path_factory.mktemp("long") / "sweep", *LONG)
+    LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
+    return table(sweep)
 
 
 @pytest.fixture(scope="session")

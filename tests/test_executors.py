@@ -9,42 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from testbed.config import load_config
-from testbed.data import open_source
 from testbed.errors import TestbedError
-from testbed.executors import LocalExecutor, Outcome, settle_packs
+from testbed.executors import LocalExecutor, Outcome
 from testbed.store import SweepFolder
-from testbed.store.table import sweep_points
-from testbed.sweep import packs, plan
-
-
-class Quiet:
-    """A watcher that keeps what it is told."""
-
-    def __init__(self):
-        self.begun, self.outcomes, self.evals = [], [], []
-
-    def started(self, spec):
-        self.begun.append(spec.run_id)
-
-    def progress(self, spec, steps):
-        assert 0 <= steps <= spec.steps
-
-    def evaluated(self, spec, evaluation):
-        self.evals.append((spec.run_id, evaluation))
-
-    def ended(self, spec, outcome):
-        self.outcomes.append(outcome)
-
-
-def fresh(tiny_toml, path, *overrides):
-    config = load_config(tiny_toml, overrides)
-    made = settle_packs(plan(config, open_source(config.data).facts), config.train)
-    return SweepFolder.create(path, config, made.runs)
-
-
-def table(sweep):
-    return sweep_points(sweep).sort_values(["run", "horizon", "step"]).reset_index(drop=True)
+from testbed.sweep import packs
+from tests.sweeps import LONG, Quiet, fresh, processes_of, table, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -133,42 +102,6 @@ def test_an_error_at_the_start_of_a_worker_reaches_the_launcher(tiny_toml, tmp_p
     (sweep.path / "plan.json").write_text("{")
     with pytest.raises(TestbedError, match="not a plan"):
         LocalExecutor("cpu", 1).run(sweep, packs(sweep.specs[:1]), Quiet())
-
-
-LONG = (
-    "grid.tokens=[102_400, 204_800]",
-    "target.tokens=409_600",
-    "grid.widths=[8, 16]",
-    "execution.checkpoint_seconds=0.3",
-)
-
-
-@pytest.fixture(scope="module")
-def long_undisturbed(tiny_toml, tmp_path_factory):
-    sweep = fresh(tiny_toml, tmp_path_factory.mktemp("long") / "sweep", *LONG)
-    LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
-    return table(sweep)
-
-
-def processes_of(sweep, module="testbed.executors.worker"):
-    """Process ids of the sweep's processes that run this module, from their command lines."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if module.encode() in line and str(sweep.path).encode() in line:
-                found.append(int(entry.name))
-    return found
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, tmp_path, long_undisturbed):
@@ -274,7 +207,6 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(tiny_
 
 STUCK = """
 import time
-from testbed.data import open_source
 from testbed.config import Data
 class Stuck:
     def __init__(self, data):

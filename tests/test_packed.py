@@ -7,10 +7,9 @@ import torch
 from testbed.config import Model, load_config
 from testbed.errors import ConfigError
 from testbed.executors import choose_packs
-from testbed.executors.packing import makespan
 from testbed.models import can_pack, find_family
 from testbed.models.packed import PackedGPT
-from testbed.sweep import packed, packs, plan
+from testbed.sweep import makespan, packed, packs, plan
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, train
 from testbed.train.learner import make_learner
 from testbed.train.module import ModuleLearner

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from testbed.cli.fitted import predict_from
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
@@ -41,10 +40,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Print every run with its cost and what is poor about the design; starts nothing."""
+    settings = load_settings(config, overrides, device, workers)
     from testbed.estimate import estimate
     from testbed.report.tables import plan_table
 
-    settings = load_settings(config, overrides, device, workers)
     made = estimate(settings, calibrate)
     if as_json:
         print_json(made.as_json())
@@ -178,26 +177,30 @@ def report(folder: FolderPath) -> None:
     console.print(str(Study.open(folder).report()), markup=False, soft_wrap=True)
 
 
-def status(folder: FolderPath, as_json: AsJson = False) -> None:
-    """How each run stands: done, running, paused, failed, to do."""
+def status(
+    folder: FolderPath,
+    every: Annotated[bool, typer.Option("--all", help="a row for every run, however many there are")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How each run stands: done, running, paused, failed, to do. Of many runs, totals and those that need a look."""
+    from testbed.cli.spending import print_spending, spending_json
+    from testbed.cli.standing import STATES, print_standing
     from testbed.store import SweepFolder
+    from testbed.store.ledger import Ledger
 
     sweep = SweepFolder.open(folder)
-    states = {spec.run_id: sweep.run(spec).state() for spec in sweep.specs}
-    counts = {state: list(states.values()).count(state) for state in ("done", "running", "paused", "failed", "to do")}
-    reasons = {spec.run_id: f.reason for spec in sweep.specs if (f := sweep.run(spec).failure())}
+    runs = {run.path.name: run for run in map(sweep.run, sweep.specs)}
+    states = {run_id: run.state() for run_id, run in runs.items()}
+    counts = {state: list(states.values()).count(state) for state in STATES}
+    ledger = Ledger.of_runs(runs.values(), sweep.timetable(), states)
     if as_json:
-        print_json({"counts": counts, "runs": states, "failures": reasons, "sealed": sweep.has_forecast()})
+        reasons = {run_id: f.reason for run_id, run in runs.items() if (f := run.failure())}
+        facts = {"counts": counts, "runs": states, "failures": reasons, "sealed": sweep.has_forecast()}
+        print_json(facts | spending_json(ledger, sweep.config.budget))
         return
-    table = Table("run", "role", "state", "last loss", box=None)
-    for spec in sweep.specs:
-        evals = sweep.run(spec).evals()
-        last = f"{evals[-1].loss:.4f} {evals[-1].phase}" if evals else ""
-        table.add_row(spec.run_id, spec.role, states[spec.run_id], last)
-    console.print(table)
-    console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    for run_id, reason in reasons.items():
-        console.print(f"{run_id} failed: {reason}", markup=False)
+    print_standing(runs, states, every)
+    console.print(", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
+    print_spending(ledger, sweep.config.budget)
     console.print(f"forecast {'sealed' if sweep.has_forecast() else 'not sealed yet'}")
 
 
@@ -234,7 +237,7 @@ def load_settings(
 def _train(study: Study, role: Role, retry_failed: bool) -> None:
     from testbed.display import progress
 
-    with progress(study.folder.of_role(role), f"training the {role}", console) as watcher:
+    with progress(study, role, console) as watcher:
         study.train(role, watcher, retry_failed)
 
 

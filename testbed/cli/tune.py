@@ -109,10 +109,11 @@ def _brackets(
 
 def _train(tuning: Tuning, retry_failed: bool, terminal: Console) -> None:
     from testbed.display import progress
+    from testbed.study import Study
 
     cost = f"{show_count(tuning.flops)} FLOPs, {tuning.share:.2g} times the grid's"
     terminal.print(f"{len(tuning.folder.specs)} runs, {cost}; in {tuning.folder.path}", markup=False, soft_wrap=True)
-    with progress(tuning.folder.specs, "training the brackets", terminal) as watcher:
+    with progress(Study(tuning.folder), "tune", terminal) as watcher:
         tuning.train(watcher, retry_failed)
 
 

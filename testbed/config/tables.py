@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import BeforeValidator, Field, model_validator
 
+from testbed.config.budget import Budget
 from testbed.config.clusters import Ray, Slurm
 from testbed.config.table import Table as _Table
 from testbed.config.values import (
@@ -175,11 +176,21 @@ class Grid(_Table):
         "own",
         description='"own" (every run has an order of its own) or a list of seeds, each taken with each init seed',
     )
+    design: Literal["optimal"] | None = Field(
+        None, description='"optimal": of these widths, horizons and seeds only what tells most about the target'
+    )
+    budget: Count | None = Field(None, description="with a design: training FLOPs that the grid may take")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.tokens is None) == (self.flops is None):
             raise ValueError("give either tokens (N x D) or flops (IsoFLOP)")
+        if (self.design is None) != (self.budget is None):
+            raise ValueError('design = "optimal" and budget (training FLOPs of the grid) are given together or not at all')
+        if self.design is not None and len(self.init_seeds) < 2:
+            raise ValueError(
+                "a design chooses how many of init_seeds each width gets, at least two; give it, say, [0, 1, 2, 3, 4, 5]"
+            )
         runs = len(self.widths) * len(self.init_seeds) * (1 if self.data_seeds == "own" else len(self.data_seeds))
         if runs > _MOST_RUNS:
             raise ValueError(f"widths x seeds make {runs} runs; at most {_MOST_RUNS}")
@@ -229,22 +240,6 @@ class Execution(_Table):
     ray: Ray | None = Field(None, description="what the ray executor asks of its cluster")
 
 
-class Budget(_Table):
-    """What the sweep may spend in all; it stops before it would spend more, and can be raised later."""
-
-    flops: Count | None = Field(None, description="training FLOPs")
-    tokens: Count | None = Field(None, description="training tokens")
-    device_minutes: float | None = Field(
-        None, gt=0, description="minutes of devices (CPU cores or GPUs at work): two for a minute are two minutes"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.flops is None and self.tokens is None and self.device_minutes is None:
-            raise ValueError("give at least one of flops, tokens and device_minutes")
-        return self
-
-
 class Config(_Table):
     """A whole study. Everything that decides a result stands here and is hashed."""
 
@@ -271,6 +266,8 @@ class Config(_Table):
             and (self.target is None or not self.target.processes)
         ):
             raise ValueError("train.sharded = true splits a run among several processes: raise train.processes")
+        if self.grid.design is not None and self.target is None:
+            raise ValueError("grid.design is chosen for a target: give [target] its width and tokens")
         processes = max(self.train.processes, (self.target.processes if self.target else None) or 1)
         if self.train.compile is True and processes > 1:
             raise ValueError(
@@ -288,8 +285,11 @@ class Config(_Table):
         return tuple(name for name in (*places, *self.forecast.laws, *self.forecast.beside) if names_code(name))
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides a result, as plain JSON values (so without `execution`)."""
-        return self.model_dump(mode="json", exclude={"execution"})
+        """Everything that decides a result, as plain JSON values (so without `execution` and `budget`)."""
+        tree = self.model_dump(mode="json", exclude={"execution", "budget"})
+        if self.grid.design is None:  # which leaves the hashes of full grids as they were before there were designs
+            del tree["grid"]["design"], tree["grid"]["budget"]
+        return tree
 
     def hash(self) -> str:
         """SHA-256 of `identity()`, in hexadecimal."""

@@ -1,4 +1,4 @@
-"""The heart of a process that trains: it renews the sessions of its runs, and ends a process that hangs."""
+"""The heart of a process that trains: it renews the sessions of its runs, minds the budget, and ends a process that hangs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from testbed.errors import TestbedError
+from testbed.executors.purse import Purse
 from testbed.store import Claim, Superseded
 from testbed.store.session import BEATS
 
+_INTERVAL = 5.0  # seconds between beats, at most
 HUNG = 70  # exit status of a process that ended itself because it did not go on
 
 _log = logging.getLogger("testbed")
@@ -23,8 +25,10 @@ _log = logging.getLogger("testbed")
 class Heart:
     """Beats in a thread of its own as long as the training goes on; says what the sessions have done so far."""
 
-    def __init__(self, claims: Sequence[Claim], lease_seconds: float, hang_seconds: float) -> None:
-        self._claims, self._interval, self._hang_seconds = claims, lease_seconds / BEATS, hang_seconds
+    def __init__(self, claims: Sequence[Claim], lease_seconds: float, hang_seconds: float, purse: Purse) -> None:
+        self._claims, self._hang_seconds = claims, hang_seconds
+        self._interval = min(lease_seconds / BEATS, _INTERVAL)
+        self.purse = purse
         self._started = self._alive = time.monotonic()
         self._first: int | None = None
         self._reached = 0
@@ -67,6 +71,7 @@ class Heart:
             for claim in self._claims:
                 with contextlib.suppress(Superseded, TestbedError):  # the training finds it where it writes
                     self._renew(claim)
+            self.purse.look()
 
     def _renew(self, claim: Claim) -> None:
         first = self._reached if self._first is None else self._first

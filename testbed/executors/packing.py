@@ -17,7 +17,7 @@ from testbed.data import TokenSource
 from testbed.executors.engines import processes, sharers
 from testbed.models import can_pack
 from testbed.records import Engine, RunSpec
-from testbed.sweep import Plan, packed, packs, same_kind
+from testbed.sweep import Plan, makespan, packed, packs, same_kind
 from testbed.train import Pace, available_bytes, estimate, measure_paces
 
 _WORTH = 0.95  # another way is worth it where it takes less than this share of the time
@@ -86,16 +86,8 @@ def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.de
                 engines[_alone(spec)] = spec.engine
                 seconds[spec.run_id] = total / len(pack)
     made = plan.trained_by([engines[_alone(spec)] for spec in plan.runs])
-    ends = {role: makespan([s for way in ways for s in way.pack_seconds], crews[role]) for role, ways in taken.items()}
+    ends = {role: _end(ways, crews[role]) for role, ways in taken.items()}
     return Timetable(made, seconds, ends["grid"], ends["target"], tuple(filter(None, sentences)))
-
-
-def makespan(durations: Sequence[float], workers: int) -> float:
-    """Seconds until the last worker is done when each takes the longest that is left."""
-    loads = [0.0] * workers
-    for duration in sorted(durations, reverse=True):
-        loads[loads.index(min(loads))] += duration
-    return max(loads)
 
 
 def _ways(
@@ -137,7 +129,8 @@ def _first_to_end(options: Sequence[Sequence[Way]], workers: int) -> list[Way]:
 
 
 def _end(ways: Sequence[Way], workers: int) -> float:
-    return makespan([seconds for way in ways for seconds in way.pack_seconds], workers)
+    durations = [seconds for way in ways for seconds in way.pack_seconds]
+    return makespan(sorted(durations, reverse=True), workers)
 
 
 def _why(ways: Sequence[Way], taken: Way, workers: int) -> str:

@@ -19,6 +19,7 @@ import torch
 from testbed.data import TokenSource
 from testbed.errors import DiskError, RunFailed, SealError, TestbedError
 from testbed.executors.heart import Heart
+from testbed.executors.purse import Purse
 from testbed.records import Eval, Provenance, RunSpec
 from testbed.store import Held, RunFolder, Superseded, SweepFolder, now
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, Warned, train
@@ -55,10 +56,14 @@ def run_pack(
     folders = [sweep.run(spec) for spec in specs]
     if all(folder.done() for folder in folders):
         return [Outcome(spec.run_id, "done") for spec in specs]
+    purse = Purse(sweep)
+    purse.look()
+    if purse.empty:
+        return [Outcome(spec.run_id, "paused") for spec in specs]
     try:
         with ExitStack() as stack:
             claims = [stack.enter_context(folder.claimed(execution.lease_seconds)) for folder in folders]
-            heart = Heart(claims, execution.lease_seconds, execution.hang_seconds)
+            heart = Heart(claims, execution.lease_seconds, execution.hang_seconds, purse)
             stack.enter_context(heart.beating())
             return _train_owned(sweep, folders, source, device, interruptions, report, heart)
     except (Held, Superseded) as reason:
@@ -88,7 +93,8 @@ def _train_owned(
             _check_start(sweep, spec, source)
         for folder in open_runs:
             folder.begin(_provenance(folder.spec, device))
-        failures = _train_logged(folders, source, device, replace(interruptions, check=heart.check), report, heart)
+        watched = replace(interruptions, stop=lambda: interruptions.stop() or heart.purse.empty, check=heart.check)
+        failures = _train_logged(folders, source, device, watched, report, heart)
     except Paused:
         return [Outcome(spec.run_id, "paused") for spec in specs]
     except (DiskError, Superseded, OSError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,18 @@ class SweepFolder:
         """Hold the lock of the sweep's plan; FolderError if another process changes it."""
         with hold(self.path / "lock", f"{self.path}: another process is changing the plan; repeat the command"):
             yield
+
+    def timetable(self) -> dict[str, float]:
+        """The seconds that were reckoned for each run (its share of its pack's), by run id; empty where none were."""
+        try:
+            seconds = json.loads((self.path / "timetable.json").read_text())
+            return {run_id: float(each) for run_id, each in seconds.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # times are told with it, and nothing is decided
+
+    def keep_timetable(self, seconds: Mapping[str, float]) -> None:
+        """Keep the seconds reckoned for each run, for the time that is left to be told from them."""
+        write_json(self.path / "timetable.json", {run_id: round(each, 3) for run_id, each in seconds.items()})
 
     @property
     def forecast_path(self) -> Path:

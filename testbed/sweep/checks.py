@@ -6,7 +6,6 @@ import math
 
 from testbed.config import Train
 from testbed.errors import ConfigError
-from testbed.models import can_pack
 from testbed.records import RunSpec
 
 LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
@@ -38,6 +37,8 @@ def check_data(spec: RunSpec, repeat: bool) -> None:
 
 def check_pack(spec: RunSpec, train: Train) -> None:
     """ConfigError where packs are asked for that cannot be."""
+    from testbed.models import can_pack  # which brings torch: what only reads a plan does without
+
     if isinstance(train.pack, int):
         side_by_side = spec.engine.model_copy(update={"pack": train.pack})
         if not can_pack(spec.model_copy(update={"engine": side_by_side})):

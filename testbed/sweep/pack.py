@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from testbed.files import digest
 from testbed.records import Engine, RunSpec
@@ -50,6 +50,14 @@ def _pack_sizes(count: int, largest: int) -> Iterator[int]:
 def cost(pack: Pack) -> float:
     """About how long a pack takes, in FLOPs: of each step a fixed part, as much as 100 MFLOP, and those of all its runs."""
     return sum(spec.flops for spec in pack) + _STEP_FLOPS * pack[0].steps
+
+
+def makespan(durations: Sequence[float], workers: int) -> float:
+    """Seconds until the last worker is done when the next duration goes to whoever is free first."""
+    loads = [0.0] * workers
+    for duration in durations:
+        loads[loads.index(min(loads))] += duration
+    return max(loads)
 
 
 def _kind(spec: RunSpec) -> str:

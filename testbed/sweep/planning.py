@@ -14,9 +14,17 @@ from typing import Literal
 
 from testbed.config import Config, Train
 from testbed.errors import ConfigError
-from testbed.models import find_family
 from testbed.records import Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
 from testbed.sweep.checks import LEAST_STEPS, check_data, check_pack, check_processes, check_target, design_warnings
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a design takes of one width: its horizons in tokens, and how many of the grid's seeds."""
+
+    width: int
+    tokens: tuple[int, ...]
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,10 @@ class Plan:
         return next(spec for spec in self.runs if spec.run_id == run_id)
 
 
-def plan(config: Config, facts: DataFacts) -> Plan:
-    """Every run of `config` on data with these facts; ConfigError where the two do not fit."""
+def plan(config: Config, facts: DataFacts, chosen: Sequence[Rung] | None = None) -> Plan:
+    """Every run of `config` on data with these facts, or of its grid those chosen; ConfigError where the two do not fit."""
+    from testbed.models import find_family  # which brings torch: what only reads a plan does without
+
     family = find_family(config.model.family)
     widths = {*config.grid.widths} | ({config.target.width} if config.target else set())
     rungs = {}
@@ -52,10 +62,12 @@ def plan(config: Config, facts: DataFacts) -> Plan:
         rungs[width] = (shape, family.counts(shape))
     horizons = {width: _horizon_tokens(config, rungs[width][1]) for width in config.grid.widths}
     batch = _batch_tokens(config.train, facts.seq_len, min(map(min, horizons.values())))
+    seeds = config.grid.init_seeds
+    taken = [Rung(width, horizons[width], len(seeds)) for width in config.grid.widths] if chosen is None else chosen
     grid = tuple(
-        _spec("grid", config, facts, rungs[width], horizons[width], batch, init, data)
-        for width in config.grid.widths
-        for init, data in _seeds(width, config.grid.init_seeds, config.grid.data_seeds)
+        _spec("grid", config, facts, rungs[rung.width], rung.tokens, batch, init, data)
+        for rung in taken
+        for init, data in _seeds(rung.width, seeds[: rung.seeds], config.grid.data_seeds)
     )
     target: tuple[RunSpec, ...] = ()
     if config.target is not None:

@@ -1,0 +1,68 @@
+"""Sweeps of a few seconds, a watcher that listens, and what tests ask of processes."""
+
+import time
+from pathlib import Path
+
+from testbed.config import load_config
+from testbed.data import open_source
+from testbed.executors import settle_packs
+from testbed.store import SweepFolder
+from testbed.store.table import sweep_points
+from testbed.sweep import plan
+
+LONG = (
+    "grid.tokens=[102_400, 204_800]",
+    "target.tokens=409_600",
+    "grid.widths=[8, 16]",
+    "execution.checkpoint_seconds=0.3",
+)
+
+
+class Quiet:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self):
+        self.begun, self.outcomes, self.evals = [], [], []
+
+    def started(self, spec):
+        self.begun.append(spec.run_id)
+
+    def progress(self, spec, steps):
+        assert 0 <= steps <= spec.steps
+
+    def evaluated(self, spec, evaluation):
+        self.evals.append((spec.run_id, evaluation))
+
+    def ended(self, spec, outcome):
+        self.outcomes.append(outcome)
+
+
+def fresh(tiny_toml, path, *overrides):
+    config = load_config(tiny_toml, overrides)
+    made = settle_packs(plan(config, open_source(config.data).facts), config.train)
+    return SweepFolder.create(path, config, made.runs)
+
+
+def table(sweep):
+    return sweep_points(sweep).sort_values(["run", "horizon", "step"]).reset_index(drop=True)
+
+
+def processes_of(sweep, module="testbed.executors.worker"):
+    """Process ids of the sweep's processes that run this module, from their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if module.encode() in line and str(sweep.path).encode() in line:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
