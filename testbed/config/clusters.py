@@ -9,10 +9,19 @@ from pydantic import BeforeValidator, Field, field_validator
 from testbed.config.table import Table
 from testbed.units import parse_count, parse_seconds
 
-_OURS = frozenset(
-    "array cpus-per-task error gpus-per-node hold-jobs input job-name mem nodes no-requeue ntasks-per-node open-mode "
-    "output requeue signal time wrap".split()
-)
+_OURS = {
+    "array",
+    "cpus-per-task",
+    "error",
+    "input",
+    "job-name",
+    "mem",
+    "nodes",
+    "no-requeue",
+    "ntasks",
+    "ntasks-per-node",
+}
+_OURS |= {"open-mode", "output", "requeue", "signal", "time", "wrap"}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,+:@-]*$", max_length=256)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]

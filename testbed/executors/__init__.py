@@ -11,11 +11,13 @@ from testbed.executors.engines import Engines, choose_engines
 from testbed.executors.executor import Executor, Watcher
 from testbed.executors.local import LocalExecutor, default_workers
 from testbed.executors.packing import Timetable, choose_packs, settle_packs
+from testbed.executors.ray_cluster import RayExecutor
 from testbed.executors.rounds import train_all
 from testbed.executors.run import Outcome
+from testbed.executors.slurm import SlurmExecutor
 from testbed.extension import find_class
 
-EXECUTORS: dict[str, type[Executor]] = {"local": LocalExecutor}
+EXECUTORS: dict[str, type[Executor]] = {"local": LocalExecutor, "slurm": SlurmExecutor, "ray": RayExecutor}
 
 
 def make_executor(execution: Execution) -> Executor:
@@ -24,7 +26,7 @@ def make_executor(execution: Execution) -> Executor:
     if name in EXECUTORS:
         return EXECUTORS[name].configured(execution)
     if "." in name and ":" in name:
-        made: Executor = find_class(name, "execution.executor", ("configured", "run")).configured(execution)
+        made: Executor = find_class(name, "execution.executor", ("configured", "run", "adopts")).configured(execution)
         return made
     raise ConfigError(f'execution.executor: found {name!r}; accepted: {", ".join(EXECUTORS)} or "package.module:Class"')
 

@@ -51,6 +51,10 @@ class Executor(Protocol):
         """
         ...
 
+    def adopts(self, sweep: SweepFolder, packs: Sequence[Pack]) -> list[Pack]:
+        """The packs that an earlier launch, which is no more, left to processes of its own: `run` looks after them."""
+        ...
+
 
 class Attempts:
     """How often each pack was given to a process that died without bringing it further than it had been."""

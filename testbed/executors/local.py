@@ -89,6 +89,10 @@ class LocalExecutor:
             self._dismiss(crew)
         return outcomes
 
+    def adopts(self, sweep: SweepFolder, packs: Sequence[Pack]) -> list[Pack]:
+        """None: workers end with their launcher."""
+        return []
+
     def _end_hung(self, crew: Sequence[_Worker]) -> None:
         """End the workers that say nothing, nor end themselves; their runs are tried again, as after any death."""
         for worker in crew:

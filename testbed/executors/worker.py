@@ -38,7 +38,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("testbed").setLevel(logging.INFO)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # the last is Slurm's, to all of a job
         signal.signal(number, lambda *_: stop.set())
     orders: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_listen, args=(orders, stop), daemon=True).start()
