@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.config import Data
-from testbed.data.corpus import Corpus, prepare
+from testbed.data.corpus import Corpus, Damaged, check_file, prepare, read_note, write_note
 from testbed.data.documents import open_documents
 from testbed.data.order import shuffled
 from testbed.data.tokenizers import Tokenizer
 from testbed.data.validation import choose_windows
 from testbed.errors import DataError
-from testbed.files import replacing, write_json
+from testbed.files import replacing
 from testbed.records import DataFacts
+
+_log = logging.getLogger("testbed")
 
 
 class TextSource:
@@ -83,9 +86,20 @@ def _validation_windows(corpus: Corpus, config: Data) -> tuple[NDArray[np.intege
     stem = corpus.folder / f"windows-{config.seq_len}-{config.val_windows}"
     array, note = stem.with_suffix(".npy"), stem.with_suffix(".json")
     if note.exists():
-        return np.load(array, allow_pickle=False), json.loads(note.read_text())["dropped_share"]
+        try:
+            return _cached_windows(array, note)
+        except Damaged as reason:
+            _log.warning("%s; choosing the validation windows again", reason)
     windows, dropped = choose_windows(corpus.train, corpus.val, config.seq_len, config.val_windows, config.source)
-    with replacing(array) as temporary, temporary.open("wb") as file:
-        np.save(file, windows, allow_pickle=False)
-    write_json(note, {"dropped_share": dropped})
+    with replacing(array) as temporary:
+        with temporary.open("wb") as file:
+            np.save(file, windows, allow_pickle=False)
+        sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    write_note(note, {"dropped_share": dropped, "sha256": sha256})
     return windows, dropped
+
+
+def _cached_windows(array: Path, note: Path) -> tuple[NDArray[np.integer], float]:
+    noted = read_note(note)
+    check_file(array, noted["sha256"])
+    return np.load(array, allow_pickle=False), noted["dropped_share"]
