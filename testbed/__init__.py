@@ -9,8 +9,9 @@ each other:
                         leaves the testbed: an archive, a model folder
     tune                learning-rate brackets at a grid's corners, and the certificate made of them
     study               the loop on one folder
+    ladder              a configuration's grid as candidates for a design, and a design as its rungs
     report              the page, its figures, tables and sentences
-    validate            the sealed forecast, the verdict, the baselines
+    validate | design   the sealed forecast, the verdict, the baselines; which runs to train for a target
     fit                 the exact solver, resampling by run, predictions, doubts, comparisons
     laws                one law a file
     executors           the only place that starts processes; composes train and store
@@ -23,7 +24,7 @@ each other:
     units, files, extension (code that users name), errors
 
 Two wings and a wall. The training wing (torch) writes run folders; the analysis wing (laws, fit,
-validate, report) reads one points table and never imports torch, so anyone's table of runs is as good
+validate, design, report) reads one points table and never imports torch, so anyone's table of runs is as good
 as one of ours. `study` is the one place above both: it carries points from one to the other.
 """
 
