@@ -144,8 +144,9 @@ def _written(mistake: dict[str, Any], tree: Any) -> list[str | int]:
     """The mistake's place without the tried alternatives of a union, which pydantic puts into it and no user wrote."""
     path: list[str | int] = []
     for part in mistake["loc"]:
-        inside = part in tree if isinstance(tree, dict) else isinstance(part, int) and isinstance(tree, (list, tuple))
-        if inside:
+        if isinstance(tree, list) and isinstance(part, int):
+            tree = tree[part] if part < len(tree) else None
+        elif isinstance(tree, dict) and part in tree:
             tree = tree[part]
         elif not (mistake["type"] == "missing" and isinstance(tree, dict)):
             continue

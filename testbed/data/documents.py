@@ -136,10 +136,14 @@ def _stdlib() -> FileDocuments:
 
 
 def _files(name: str) -> FileDocuments:
-    path = Path(name).expanduser()
-    if path.is_file():
+    try:
+        path = Path(name).expanduser()
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, RuntimeError):  # a name that no file can have, or a home of nobody
+        is_file = is_folder = False
+    if is_file:
         return FileDocuments(f"text:{name}", [path])
-    if not path.is_dir():
+    if not is_folder:
         raise DataError(f"text:{name}: no such file or folder; give a UTF-8 text file or a folder of them")
     files = _walk(path, set())
     if not files:
