@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from testbed.executors import Outcome
@@ -94,7 +95,7 @@ class Bars:
             self._progress.remove_task(task)
         self._look()
         if outcome.ending == "failed":
-            self._progress.console.print(f"[red]{spec.run_id} failed:[/red] {outcome.reason}", highlight=False)
+            self._progress.console.print(f"[red]{spec.run_id} failed:[/red] {escape(outcome.reason)}", highlight=False)
 
     def _look(self) -> None:
         started = time.monotonic()

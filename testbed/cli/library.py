@@ -6,6 +6,7 @@ import inspect
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.cli.output import AsJson, console, print_json
@@ -26,7 +27,7 @@ def laws(
         return
     if name is not None:
         facts = _law_facts(chosen[0])
-        console.print(f"[bold]{facts['name']}[/bold]  {facts['formula']}", soft_wrap=True)
+        console.print(f"[bold]{escape(facts['name'])}[/bold]  {escape(facts['formula'])}", soft_wrap=True)
         console.print(facts["about"], markup=False)
         for key in ("response", "columns", "params", "residuals", "source"):
             value = facts[key]

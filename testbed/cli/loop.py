@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from testbed.cli.fitted import predict_from
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
@@ -74,7 +75,7 @@ def run(
     _train(study, "grid", retry_failed)
     if not study.target:
         page = study.report()
-        console.print(f"no target in the configuration; the page is [bold]{page}[/bold]")
+        console.print(f"no target in the configuration; the page is [bold]{escape(str(page))}[/bold]")
         return
     forecast = study.seal()
     console.print(f"sealed {study.folder.forecast_path}  {forecast.digest[:16]}", markup=False)
@@ -83,7 +84,7 @@ def run(
     verdict = study.judge()
     page = study.report()
     print_verdict(study)
-    console.print(f"page: [bold]{page}[/bold]", soft_wrap=True)
+    console.print(f"page: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
     if strict and not verdict.hit:
         raise typer.Exit(1)
 

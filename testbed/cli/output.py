@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +19,28 @@ if TYPE_CHECKING:
     from testbed.report.tables import Table
     from testbed.study import Study
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """A console that prints what a file or a name holds, and does not obey it: no emoji codes, no control sequences."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        r"""The text with its control characters spelt out, such as \x1b."""
+        return super().render_str(printable(text), **(options | {"emoji": False}))
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal or reverse the direction of reading spelt out."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character not in "\n\t" and unicodedata.category(character) in _STEERING
+        else character
+        for character in text
+    )
+
+
+_STEERING = ("Cc", "Cf", "Cs")
+console = Terminal(highlight=False)
+errors = Terminal(stderr=True, highlight=False)
 
 _TABLE_WIDTH = 140  # a table is not folded into less: a terminal can be made wider, a file has no width
 
@@ -53,7 +75,7 @@ def print_table(table: Table) -> None:
     shown = RichTable(*table.titles, box=None, padding=(0, 2, 0, 0))
     for row in table.rows:
         shown.add_row(*row)
-    Console(width=max(console.width, _TABLE_WIDTH), highlight=False).print(shown)
+    Terminal(width=max(console.width, _TABLE_WIDTH), highlight=False, markup=False).print(shown)
 
 
 def frame_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from testbed.cli.output import AsJson, console, print_json, print_notes, print_table
 from testbed.cli.rows import (
@@ -102,7 +103,7 @@ def _print_fit(fitted: Fit, bounds: pd.DataFrame, level: float) -> None:
     from testbed.report.tables import fit_table
 
     law = fitted.law
-    console.print(f"[bold]{law.name}[/bold]  {plain_formula(law)}  ({law.source})", soft_wrap=True)
+    console.print(f"[bold]{escape(law.name)}[/bold]  {escape(f'{plain_formula(law)}  ({law.source})')}", soft_wrap=True)
     console.print(
         "columns: " + ", ".join(f"{part} = {column}" for part, column in fitted.columns.items()), markup=False
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.markup import escape
 
 from testbed.cli.loop import Device, Overrides, Retry, Workers, load_settings
 from testbed.cli.output import AsJson, console, errors, print_json, print_table
@@ -61,7 +62,7 @@ def tune(
         return
     _print(certificate, path)
     for file in files:
-        console.print(f"certificate: [bold]{file}[/bold]", soft_wrap=True)
+        console.print(f"certificate: [bold]{escape(str(file))}[/bold]", soft_wrap=True)
 
 
 def _subject(
