@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from testbed.config.loading import check_config, tomllib
@@ -58,3 +61,32 @@ def leave_records(sweep: SweepFolder, spec: RunSpec, evals: list[Eval]) -> None:
         append_line(folder / "evals.jsonl", evaluation.model_dump_json())
     done = Done(finished=AT, steps=spec.steps, tokens=spec.tokens, flops=spec.flops, seconds=1.0)
     write_json(folder / "done.json", as_json(done))
+
+
+def finish_by_law(sweep: SweepFolder, specs: Sequence[RunSpec], noise: float = 0.002, **changed: float) -> None:
+    """Finish runs with losses E + A / N^alpha + B / D^beta, and noise of each run and each loss (relative)."""
+    law = {"A": 30.0, "B": 900.0, "E": 1.2, "alpha": 0.35, "beta": 0.45} | changed
+    for spec in specs:
+        rng = np.random.default_rng((spec.shape.width, spec.init_seed, spec.data_seed))
+        shared = noise * rng.normal()
+        n, evals = spec.counts.n_params_non_embedding, []
+        for horizon in spec.horizons:
+            for step, of in ((horizon.branch_step, None), (horizon.steps, horizon.tokens)):
+                tokens = step * spec.batch_tokens
+                loss = law["E"] + law["A"] * n ** -law["alpha"] + law["B"] * tokens ** -law["beta"]
+                loss *= math.exp(shared + 0.3 * noise * rng.normal()) * (1.02 if of is None else 1.0)
+                evals.append(
+                    Eval(
+                        phase="stable" if of is None else "annealed",
+                        horizon=of,
+                        step=step,
+                        tokens=tokens,
+                        flops=tokens * spec.counts.flops_per_token,
+                        loss=loss,
+                        bpb=None,
+                        train_loss=loss,
+                        lr=spec.lr,
+                        seconds=1.0,
+                    )
+                )
+        leave_records(sweep, spec, evals)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from testbed.cli.output import console
+
+if TYPE_CHECKING:
+    from testbed.sharing.members import Packed
 
 
 def export(
@@ -21,4 +24,32 @@ def export(
     console.print(f"written: {out}", markup=False, soft_wrap=True)
 
 
-COMMANDS = (export,)
+def pack(
+    folder: Annotated[Path, typer.Argument(metavar="SWEEP", help="a sweep's folder, such as runs/quick")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="SWEEP.zip", help="the archive")],
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="with weights and checkpoints")] = False,
+) -> None:
+    """Write a sweep's records, points and page as one archive, to be read elsewhere."""
+    from testbed.sharing.packing import pack as pack_sweep
+
+    _print_packed(out, pack_sweep(folder, out, checkpoints))
+
+
+def unpack(
+    archive: Annotated[Path, typer.Argument(metavar="SWEEP.zip", help="what testbed pack wrote, or anybody's")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="a new folder")],
+) -> None:
+    """Check an archive against its manifest and write it as a sweep's folder again."""
+    from testbed.sharing.unpacking import unpack as unpack_sweep
+
+    _print_packed(out, unpack_sweep(archive, out))
+
+
+def _print_packed(out: Path, packed: Packed) -> None:
+    from testbed.units import show_bytes
+
+    console.print(f"written: {out}, {packed.files:,} files, {show_bytes(packed.size)}", markup=False, soft_wrap=True)
+    console.print(f"manifest: {packed.digest}", markup=False)
+
+
+COMMANDS = (pack, unpack, export)

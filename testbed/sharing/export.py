@@ -5,10 +5,6 @@ The model is one that transformers knows, so nobody has to trust code of ours to
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +16,12 @@ from testbed.data import open_source
 from testbed.data.text import TextSource
 from testbed.data.tokenizers import ByteTokenizer
 from testbed.errors import ConfigError, DataError, FolderError
-from testbed.files import not_writable, write_text
+from testbed.files import write_text
 from testbed.models import find_family
 from testbed.models.neox import as_gpt_neox
 from testbed.records import RunSpec
 from testbed.sharing.card import model_card
+from testbed.sharing.folder import new_folder
 from testbed.store import RunFolder, SweepFolder
 from testbed.train.checkpoint import read_weights
 
@@ -41,7 +38,7 @@ def export(path: Path, out: Path) -> None:
     network = as_transformers(run.spec, read_weights(run.path / "weights.safetensors", run.spec.run_id))
     tokenizer = tokenizer_of(sweep.config.data, run.spec)
     card = model_card(sweep, run, type(network).__name__)
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_text(folder / "README.md", card)
@@ -121,23 +118,3 @@ def _symbols(count: int) -> Any:
     library = Tokenizer(models.WordLevel(vocab={str(i): i for i in range(count)}, unk_token=""))
     library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return library
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path`, which is not there yet or empty."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FolderError(f"{path}: there already, and not empty; give another folder (-o)")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise not_writable(path, error) from error
-    try:
-        yield building
-        building.chmod(0o755)
-        building.replace(path)
-    except OSError as error:
-        raise not_writable(path, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

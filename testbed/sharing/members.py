@@ -1,0 +1,79 @@
+"""What belongs in a sweep's archive, by name, and the manifest of it; packing and unpacking agree on both."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import FolderError
+from testbed.records import Record
+from testbed.store import SweepFolder
+
+MANIFEST = "MANIFEST.json"
+POINTS = "points.csv"
+FORMAT = 1
+
+_OF_SWEEP = ("certificate.json", "config.toml", "forecast.json", "plan.json", "timetable.json", "verdict.json")
+_OF_RUN = ("done.json", "evals.jsonl", "failed.json", "notices.jsonl", "provenance.jsonl", "spec.json")
+_PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # no name that leads anywhere else
+_BELONGS = re.compile(
+    rf"{'|'.join(map(re.escape, (*_OF_SWEEP, POINTS)))}|report/{_PLAIN}"
+    rf"|runs/{_PLAIN}/({'|'.join(map(re.escape, _OF_RUN))}|sessions/\d{{1,9}}\.json|{_PLAIN}\.safetensors)"
+)
+
+
+class Member(Record):
+    """One file: its SHA-256 and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(Record):
+    """Every file of an archive, by name; `config_hash` is that of the sweep's configuration."""
+
+    format: int
+    testbed: str
+    name: str
+    config_hash: str
+    files: dict[str, Member]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was packed or unpacked: files, their bytes in all, and the SHA-256 of their manifest."""
+
+    files: int
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, manifest: Manifest, content: bytes) -> Packed:
+        """From a manifest and the bytes it was written as."""
+        size = sum(member.size for member in manifest.files.values())
+        return cls(len(manifest.files), size, hashlib.sha256(content).hexdigest())
+
+
+def belongs(name: str) -> bool:
+    """Whether a sweep's archive may hold a file of this name."""
+    return _BELONGS.fullmatch(name) is not None
+
+
+def records(sweep: SweepFolder, checkpoints: bool) -> Iterator[tuple[str, Path]]:
+    """The sweep's files that are packed, but for the table of points; with its tensors if asked for.
+
+    FolderError for a link: it would pack what lies elsewhere.
+    """
+    found = [sweep.path / name for name in _OF_SWEEP] + sorted((sweep.path / "report").glob("*"))
+    for run in map(sweep.run, sweep.specs):
+        found += [run.path / name for name in _OF_RUN] + sorted((run.path / "sessions").glob("*.json"))
+        found += sorted(run.path.glob("*.safetensors")) if checkpoints else []
+    for path in found:
+        name = path.relative_to(sweep.path).as_posix()
+        if path.is_symlink() or any(parent.is_symlink() for parent in path.relative_to(sweep.path).parents[:-1]):
+            raise FolderError(f"{path}: a link; an archive takes files only, put the file itself there")
+        if path.is_file() and belongs(name):
+            yield name, path
