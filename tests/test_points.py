@@ -173,8 +173,8 @@ def test_only_annealed_rows_are_kept_and_their_absence_is_told():
 
 def test_targets_are_left_out_where_there_are_roles():
     table = pd.DataFrame({"role": ["grid", "target"], "loss": [3.0, 2.0]})
-    assert without_target(table)["loss"].tolist() == [3.0]
-    assert len(without_target(table.drop(columns="role"))) == 2
+    assert without_target(table, "t")["loss"].tolist() == [3.0]
+    assert len(without_target(table.drop(columns="role"), "t")) == 2
 
 
 POINTS = pd.DataFrame({"n": [1.0, 2e9], "tokens": [3.0, 1 / 3], "loss": [2.5, 2.25], "run": ["a", "b"]})

@@ -64,7 +64,7 @@ def choose(
     raw = read_table(path)
     if expression is not None:
         raw = filter_rows(raw, expression, where)
-    raw = raw if with_target else without_target(raw)
+    raw = raw if with_target else without_target(raw, where)
     raw = raw if all_phases else annealed_only(raw, where)
     named = {"n": n, "tokens": d, "loss": loss, "run": run}
     given = {name: column for name, column in named.items() if column is not None}

@@ -48,6 +48,7 @@ COLUMNS = (
     "lr",
     "init_seed",
     "data_seed",
+    "retry_of",
 )
 
 # Numbers to the last bit are pandas' default from 3.1 on, where asking for them is deprecated.
@@ -118,11 +119,11 @@ def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
     return kept
 
 
-def without_target(table: pd.DataFrame) -> pd.DataFrame:
+def without_target(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """The rows that are not a held-out target's, where the table has roles."""
     if "role" not in table.columns:
         return table
-    return table[[role != "target" for role in column_of(table, "role", "the table").astype(object)]]
+    return table[[role != "target" for role in column_of(table, "role", where).astype(object)]]
 
 
 def _format(path: Path) -> tuple[str, bool]:
