@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from testbed import __version__
-from testbed.cli import comparison, fitted, library, loop, sharing, table, tune
+from testbed.cli import comparison, design, fitted, library, loop, sharing, table, tune
 from testbed.cli.output import console, errors
 from testbed.errors import TestbedError
 from testbed.extension import allow_code
@@ -30,6 +30,7 @@ for command in (
     *table.COMMANDS,
     *fitted.COMMANDS,
     *comparison.COMMANDS,
+    *design.COMMANDS,
     *library.COMMANDS,
     *sharing.COMMANDS,
 ):

@@ -6,6 +6,7 @@
     belief         the joint covariance of losses at candidates and target, before and after runs
     choice         the runs that narrow it most: one after another, or a whole grid within a budget
     suggest        the next runs for a table or a study, with the interval to expect after them
+    simulation     many studies of one grid at once
     power          what a grid could tell, by simulation
 
 The criterion is the variance of the target's prediction (c-optimality: Elfving, Annals of Mathematical
@@ -17,8 +18,8 @@ tells most (Bayesian design: Chaloner and Verdinelli, Statistical Science 10, 19
 from testbed.design.belief import Belief, Noise
 from testbed.design.candidates import Candidates, Option, lattice
 from testbed.design.choice import Taken, largest_run, one_by_one, optimal
-from testbed.design.prior import noise_of, prior_belief
-from testbed.design.suggest import Suggestions, suggest_from_fit, suggest_from_prior
+from testbed.design.prior import noise_between, noise_of, prior_belief
+from testbed.design.suggest import Suggestions, suggest_for_table, suggest_from_fit, suggest_from_prior
 
 __all__ = [
     "Belief",
@@ -29,10 +30,12 @@ __all__ = [
     "Taken",
     "largest_run",
     "lattice",
+    "noise_between",
     "noise_of",
     "one_by_one",
     "optimal",
     "prior_belief",
+    "suggest_for_table",
     "suggest_from_fit",
     "suggest_from_prior",
 ]

@@ -21,6 +21,7 @@ from testbed.errors import ConfigError
 Array = NDArray[np.float64]
 
 _BETTER = 1e-4  # relative gain below which two designs count as equal, so that rounding decides nothing
+_WORTH = 0.005  # of the log of the variance, below which a run is not worth suggesting
 _SWEEPS = 12
 _STARTS = 12  # of the grids to begin with, those that are exchanged to the end
 _FRACTION = 0.5  # of the target's FLOPs that a run may take: a forecast of less than a doubling is none
@@ -80,15 +81,17 @@ def _exchanged(belief: Belief, chosen: list[Option], options: Sequence[Option], 
 
 
 def _in_order(belief: Belief, chosen: list[Option], budget: float, runs: int) -> list[Option]:
-    """The same runs, those first that give most for their price."""
+    """The same runs, those first that give most for their price, without those that give next to nothing."""
     ordered: list[Option] = []
     rest, now = list(chosen), belief
     while rest:
         price = np.array([option.flops for option in rest]) / budget + 1 / runs
         gain = np.log(now.variance) - np.log(now.variances(rest, np.ones(len(rest))))
-        best = rest.pop(_first_best(-gain / price))
-        ordered.append(best)
-        now = now.after(best)
+        best = _first_best(-gain / price)
+        if ordered and gain.max() < _WORTH:
+            break
+        ordered.append(rest.pop(best))
+        now = now.after(ordered[-1])
     return ordered
 
 

@@ -120,14 +120,14 @@ def power(
 
     What parameters are told is of the first law. `delta` is the Huber width, `level` that of every interval.
     """
+    rng = np.random.default_rng(seed)
     simulator = Simulator(planned, tuple(laws), noise, delta, None if target is None else dict(target))
     if truth is None:
-        means = simulator.additive(draws(studies, simulator.columns, seed))
-        middle = simulator.additive(typical(simulator.columns))
+        means = simulator.between(draws(studies, simulator.columns, seed), rng)
+        middle = simulator.between(typical(simulator.columns), rng)
     else:
         middle = simulator.means(*truth)
         means = np.repeat(middle, studies, axis=0)
-    rng = np.random.default_rng(seed)
     fits = simulator.study(means, rng, resamples)
     half, error = _forecasts(fits, target_seeds, level, noise, rng) if target is not None else (np.empty(0),) * 2
     return Power(laws[0], level, noise, half, error, tuple(_told(simulator, fits, middle, level, seed)))
@@ -206,6 +206,6 @@ def _in_words(told: Told, law: str, level: str, noise: Noise) -> str:
     if told.difference is None:
         return f"{head}; cannot tell {told.value:.3g} from {told.value * math.exp(_WIDEST):.3g} {at}"
     return (
-        f"{head}; cannot tell {told.value:.3g} from less than {told.value + told.difference:.3g} {at} "
+        f"{head}; cannot tell {told.value:.3g} from anything below {told.value + told.difference:.3g} {at} "
         f"({100 * _POWER:.0f} % power, level {_LEVEL:g})"
     )

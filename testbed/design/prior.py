@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.design.belief import Belief, Noise
@@ -54,6 +55,28 @@ def noise_of(source: str) -> tuple[Noise, str]:
     """The noise of runs on a source where none was measured yet, and the study that it is from."""
     study = "quick_synthetic" if source.startswith("synthetic:") else "quick"
     return MEASURED[study], study
+
+
+def noise_between(points: pd.DataFrame, n: str) -> Noise | None:
+    """The noise of runs that differ in their seeds only, from a points table with N in column `n`; None without such runs.
+
+    What two losses of one run have in common, beyond their cells' means over the seeds, is the run's.
+    """
+    y = np.log(points["loss"])
+    cells = points.groupby([n, "tokens"])["loss"]
+    seeds = cells.transform("size")
+    table = points.assign(
+        off=(y - y.groupby([points[n], points["tokens"]]).transform("mean")) * np.sqrt(seeds / (seeds - 1))
+    )
+    table = table[seeds > 1]
+    if table.empty:
+        return None
+    total = float((table["off"] ** 2).mean())
+    runs = table.groupby("run")["off"]
+    pairs = float((runs.size() * (runs.size() - 1)).sum())
+    common = float((runs.sum() ** 2 - runs.apply(lambda off: float((off**2).sum()))).sum()) / pairs if pairs else 0.0
+    shared = min(max(common, 0.0), total)
+    return Noise(float(np.sqrt(shared)), float(np.sqrt(total - shared)))
 
 
 def draws(count: int, columns: Mapping[str, Array], seed: int = 0) -> dict[str, Array]:

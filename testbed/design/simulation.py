@@ -93,9 +93,22 @@ class Simulator:
         at = law.prepare({name: self._everywhere[name] for name in law.columns})
         return np.asarray(np.log(law.value({name: np.array([[value]]) for name, value in theta.items()}, at)))
 
-    def additive(self, theta: Mapping[str, Array]) -> Array:
-        """The same [B, cells and target] under additive laws with parameters [B]."""
-        return log_losses(theta, self._everywhere)
+    def between(self, theta: Mapping[str, Array], rng: np.random.Generator) -> Array:
+        """Mean log losses [B, cells and target]: additive at the cells, and at the target anywhere between the laws.
+
+        Laws that agree within a grid part beyond it, and the interval of several laws supposes that the target
+        lies between them, evenly likely.
+        """
+        means = log_losses(theta, self._everywhere)
+        if self.target is None or len(self.laws) == 1:
+            return means
+        beyond = []
+        for k, law in enumerate(self.laws):
+            at = law.prepare({name: np.array([self.target[name]]) for name in law.columns})
+            beyond.append(self._problem(k)[0].response(self.nearest(k, means), at)[:, 0])
+        low, high = np.min(beyond, axis=0), np.max(beyond, axis=0)
+        means[:, -1] = low + rng.random(len(low)) * (high - low)
+        return means
 
     def study(self, means: Array, rng: np.random.Generator, resamples: int) -> tuple[Fits, ...]:
         """Every law fitted to a study of each row of means [studies, cells and target]."""
@@ -106,8 +119,8 @@ class Simulator:
         return tuple(self._fitted(k, means, losses, pooled, drawn, inflation) for k in range(len(self.laws)))
 
     def nearest(self, k: int, means: Array) -> Array:
-        """Coordinates [B, p] of the k-th law nearest to mean log losses [B, cells and target]."""
-        return as_law(self.laws[k], means, self._everywhere, self._problem(k)[0])
+        """Coordinates [B, p] of the k-th law nearest, at the cells, to mean log losses [B, cells and target]."""
+        return as_law(self.laws[k], means[:, : len(self.columns["n"])], self.columns, self._problem(k)[0])
 
     def natural(self, k: int, phi: Array) -> Array:
         """Parameters [B, all] of the k-th law at coordinates [B, p]."""

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.design.belief import Belief, Noise
-from testbed.design.candidates import Candidates, Option
+from testbed.design.candidates import Candidates, Option, lattice
 from testbed.design.choice import largest_run, one_by_one
 from testbed.design.posterior import posterior_belief
-from testbed.design.prior import prior_belief
+from testbed.design.prior import check_columns, prior_belief
 from testbed.errors import ConfigError
-from testbed.fit import Fit
+from testbed.fit import Fit, fit_law
 from testbed.fit.prediction.predict import student
+from testbed.laws import find_law
+from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
@@ -127,6 +130,33 @@ def suggest_from_prior(
     belief = prior_belief(laws, candidates, target, noise, seeds)
     options = candidates.options(largest_run(target["flops"]))
     return _suggest(", ".join(laws), None, belief, candidates, options, target, budget, runs, level)
+
+
+def suggest_for_table(
+    raw: pd.DataFrame,
+    columns: Mapping[str, str],
+    where: str,
+    law: str,
+    delta: float,
+    target: Mapping[str, float],
+    budget: float | None,
+    runs: int,
+    level: float,
+) -> tuple[Suggestions, list[str]]:
+    """The next runs for a target (n, tokens) of anyone's table, and what is assumed of them, in sentences."""
+    check_columns(find_law(law))
+    fit = fit_law(law, raw, columns=columns, delta=delta, n_boot=0, where=where)
+    mapping = map_columns(raw, ("n", "tokens"), {k: v for k, v in columns.items() if k in ("n", "tokens")}, where)
+    known = fit_columns(raw, mapping, where, ("n", "tokens"))
+    full = {"n": target["n"], "tokens": target["tokens"], "flops": 6 * target["n"] * target["tokens"]}
+    candidates = lattice(
+        {name: known[name].to_numpy(np.float64) for name in ("n", "tokens")}, full["n"], full["tokens"]
+    )
+    found = suggest_from_fit(fit, candidates, full, budget=budget, runs=runs, level=level)
+    return found, [
+        f"{where}: {fit.nobs} points of {fit.n_runs} runs, {law}; every run stands alone and takes 6 N D FLOPs, at most half "
+        "of the target's"
+    ]
 
 
 def _suggest(
