@@ -135,6 +135,7 @@ class Pack:
             if stopping or saving:
                 self.save("branch" if branch else "trunk")
             if stopping:
+                yield Progress(self.cursor.spent_steps)
                 raise Paused
             clock = time.monotonic()
 
