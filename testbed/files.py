@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import DiskError
+from testbed.errors import DiskError, FolderError
 
 
 @contextmanager
@@ -91,9 +92,12 @@ def create_json(path: Path, value: Any) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add one line to `path` and flush it to disk; a line that a crash cut short is dropped first."""
+    """Add one line to `path` and flush it to disk; a line that a crash cut short is dropped first.
+
+    A symbolic link is not followed: it could lead to a file of anything else.
+    """
     try:
-        with path.open("ab+") as log:
+        with open(path, "ab+", opener=_unlinked) as log:
             _drop_partial_line(log)
             log.write(text.encode() + b"\n")
             log.flush()
@@ -104,9 +108,38 @@ def append_line(path: Path, text: str) -> None:
 
 def read_lines(path: Path) -> list[str]:
     """The whole lines of `path`; an unfinished last line (a crash while writing) is not one."""
-    if not path.exists():
+    try:
+        return [line.decode() for line in read_bytes(path).split(b"\n")[:-1]]
+    except FileNotFoundError:
         return []
-    return [line.decode() for line in path.read_bytes().split(b"\n")[:-1]]
+    except UnicodeDecodeError as error:
+        raise FolderError(f"{path}: not UTF-8 ({error.reason}); move its folder away to make it anew") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a plain file holds; FileNotFoundError where there is none, FolderError where it is something else.
+
+    A pipe or a device would be read for ever.
+    """
+    try:
+        with open(path, "rb", opener=_unblocked) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FolderError(f"{path}: no plain file; take it away")
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def stay_inside(folder: Path, path: Path) -> Path:
+    """`path`, which is in `folder`; FolderError where a symbolic link on the way leads out of it, before anything is written."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise FolderError(
+            f"{path}: leads out of {folder} by a symbolic link, to {path.resolve()}; nothing is written through it: take "
+            "the link away, or have the whole folder elsewhere (--out)"
+        )
+    return path
 
 
 def canonical_json(value: Any) -> bytes:
@@ -123,6 +156,14 @@ def not_writable(path: Path, error: OSError) -> DiskError:
     """The message for a file that could not be written."""
     reason = error.strerror or str(error)
     return DiskError(f"cannot write {path}: {reason}; give a folder with write permission and free space (--out)")
+
+
+def _unlinked(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+
+
+def _unblocked(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _drop_partial_line(log: Any) -> None:

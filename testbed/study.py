@@ -27,6 +27,7 @@ from testbed.executors import (
     settle_packs,
     train_all,
 )
+from testbed.files import stay_inside
 from testbed.fit import Fit
 from testbed.ladder import chosen_rungs
 from testbed.points import write_table
@@ -177,7 +178,7 @@ class Study:
     def report(self) -> Path:
         """The page and its figures, from whatever there is so far; returns the page's path."""
         write_table(self.points(), self.folder.path / "points.csv")
-        return render(self.folder.path / "report", self._contents())
+        return render(stay_inside(self.folder.path, self.folder.path / "report"), self._contents())
 
     def _contents(self) -> Contents:
         folder = self.folder

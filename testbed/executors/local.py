@@ -25,6 +25,7 @@ from testbed.errors import ConfigError, TestbedError
 from testbed.executors.engines import processes
 from testbed.executors.executor import ATTEMPTS, Attempts, Watcher
 from testbed.executors.run import Outcome
+from testbed.files import stay_inside
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
 from testbed.sweep import Pack, cost
@@ -171,7 +172,7 @@ class LocalExecutor:
         return [{"CUDA_VISIBLE_DEVICES": groups[i % len(groups)], **repeatable} for i in range(count)]
 
     def _start(self, sweep: SweepFolder, slot: dict[str, str]) -> _Worker:
-        logs = sweep.path / "logs"
+        logs = stay_inside(sweep.path, sweep.path / "logs")
         logs.mkdir(exist_ok=True)
         device = "cuda" if "CUDA_VISIBLE_DEVICES" in slot else "cpu"
         # a fixed threshold keeps glibc from giving large blocks back and faulting them in again at every step

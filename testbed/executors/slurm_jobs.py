@@ -23,7 +23,7 @@ from testbed.errors import ConfigError, FolderError, TestbedError
 from testbed.executors.elsewhere import Answer, Ended, device_type, task_arguments
 from testbed.executors.slurm_queue import Place, cancel, queue
 from testbed.executors.slurm_task import Task
-from testbed.files import write_json
+from testbed.files import stay_inside, write_json
 from testbed.store import SweepFolder
 from testbed.store.lock import hold
 from testbed.sweep import Pack, cost
@@ -58,7 +58,7 @@ class Jobs:
         self._sweep, self._execution, self._stack = sweep, execution, stack
         self._settings = execution.slurm or Slurm()
         self._device = device_type(execution)
-        self._folder = sweep.path.absolute() / "logs" / "slurm"
+        self._folder = stay_inside(sweep.path, sweep.path / "logs" / "slurm").absolute()
         self._jobs: dict[Place, _Job] = {}
 
     def begin(self, packs: Sequence[Pack]) -> list[Pack]:

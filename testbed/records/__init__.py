@@ -4,7 +4,7 @@ Units: loss in nats/token, bpb in bits/byte, tokens and FLOPs as counts, times i
 """
 
 from testbed.records.forecast import Entropy, Forecast, Interval, LawForecast, TargetFacts, Verdict
-from testbed.records.record import Record, as_json
+from testbed.records.record import Record, as_json, problem, read_record, read_records
 from testbed.records.run import (
     Counts,
     DataFacts,
@@ -45,4 +45,7 @@ __all__ = [
     "TargetFacts",
     "Verdict",
     "as_json",
+    "problem",
+    "read_record",
+    "read_records",
 ]

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from testbed.errors import FolderError
+from testbed.files import read_bytes, read_lines
+
+_LARGEST = 10**30  # far above any real count; a larger one would be no float
+
+Whole = Annotated[int, Field(ge=0, le=_LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
+Flops = Annotated[int, Field(ge=0, le=_LARGEST**3)]
 
 
 class Record(BaseModel):
     """A frozen record; unknown fields and wrong types are refused when one is read back."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def read_record(path: Path, kind: type[Kind]) -> Kind | None:
+    """The record in the file at `path`, None where there is no file; FolderError where it holds something else."""
+    try:
+        return kind.model_validate_json(read_bytes(path))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise FolderError(f"{path}: not {_called(kind)} ({problem(error)}); take it away") from None
+
+
+def read_records(path: Path, kind: type[Kind]) -> list[Kind]:
+    """The records in a file of one a line; FolderError names the line that is none."""
+    found = []
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            found.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            raise FolderError(f"{path}, line {number}: not {_called(kind)} ({problem(error)}); take it away") from None
+    return found
+
+
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong, with its place, in bounded length."""
+    first = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:300]}".removeprefix(": ")
+
+
+def _called(kind: type[Record]) -> str:
+    name = kind.__name__.lower()
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 def as_json(record: BaseModel) -> dict[str, Any]:

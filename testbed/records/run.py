@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from testbed.files import digest
-from testbed.records.record import Record
+from testbed.records.record import Flops, Positive, Record, Whole
 
 Phase = Literal["stable", "decaying", "annealed"]
 Role = Literal["grid", "target", "tune"]
@@ -19,12 +19,12 @@ class Shape(Record):
     """One rung of a ladder: everything that decides the network's form."""
 
     family: str
-    width: int
-    depth: int
-    heads: int
-    head_size: int
-    vocab_size: int
-    seq_len: int
+    width: Positive
+    depth: Positive
+    heads: Positive
+    head_size: Positive
+    vocab_size: Positive
+    seq_len: Positive
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
 
 
@@ -38,9 +38,9 @@ class Counts(Record):
     (arXiv:2001.08361, section 2.1).
     """
 
-    n_params_non_embedding: int
-    n_params_total: int
-    flops_per_token: int
+    n_params_non_embedding: Positive
+    n_params_total: Positive
+    flops_per_token: Positive
 
 
 class DataFacts(Record):
@@ -52,12 +52,12 @@ class DataFacts(Record):
 
     source: str
     tokenizer: str
-    vocab_size: int
-    seq_len: int
-    first_scored: int
-    train_tokens: int | None
-    val_tokens: int
-    val_bytes: int | None
+    vocab_size: Positive
+    seq_len: Positive
+    first_scored: Whole
+    train_tokens: Whole | None
+    val_tokens: Positive
+    val_bytes: Positive | None
     entropy: float | None
     fingerprint: str
 
@@ -65,9 +65,9 @@ class DataFacts(Record):
 class Horizon(Record):
     """A token count at which an annealed loss is taken; the cooldown starts after `branch_step` steps."""
 
-    tokens: int
-    steps: int
-    branch_step: int
+    tokens: Positive
+    steps: Positive
+    branch_step: Whole
 
 
 class Engine(Record):
@@ -81,10 +81,10 @@ class Engine(Record):
     holds its part only of weights, gradients and moments, `compile` that torch.compile makes its kernels.
     """
 
-    pack: int | None = None
-    micro_rows: int | None = None
+    pack: Positive | None = None
+    micro_rows: Positive | None = None
     recompute: bool = False
-    processes: int = 1
+    processes: Positive = 1
     sharded: bool = False
     compile: bool = False
 
@@ -100,20 +100,20 @@ class RunSpec(Record):
     shape: Shape
     counts: Counts
     data: DataFacts
-    init_seed: int
-    data_seed: int
-    horizons: tuple[Horizon, ...]
-    batch_tokens: int
+    init_seed: Whole
+    data_seed: Whole
+    horizons: Annotated[tuple[Horizon, ...], Field(min_length=1)]
+    batch_tokens: Positive
     lr: float
     lr_hidden: float
-    warmup_steps: int
+    warmup_steps: Whole
     weight_decay: float
     betas: tuple[float, float]
     clip: float | None
     precision: Precision
     deterministic: bool
-    trunk_evals: tuple[int, ...]
-    branch_evals: int
+    trunk_evals: tuple[Whole, ...]
+    branch_evals: Whole
     engine: Engine = Engine()
 
     @cached_property
@@ -153,10 +153,10 @@ class Eval(Record):
     """
 
     phase: Phase
-    horizon: int | None
-    step: int
-    tokens: int
-    flops: int
+    horizon: Positive | None
+    step: Whole
+    tokens: Whole
+    flops: Flops
     loss: float
     bpb: float | None
     train_loss: float | None
@@ -188,9 +188,9 @@ class Done(Record):
     """The end of a run: what it really did, to be held against the plan."""
 
     finished: str
-    steps: int
-    tokens: int
-    flops: int
+    steps: Whole
+    tokens: Whole
+    flops: Flops
     seconds: float
 
 

@@ -12,8 +12,19 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.errors import FolderError, RunFailed
-from testbed.files import append_line, read_lines, write_json
-from testbed.records import Done, Eval, Failed, Notice, Provenance, RunSpec, as_json
+from testbed.files import append_line, read_lines, stay_inside, write_json
+from testbed.records import (
+    Done,
+    Eval,
+    Failed,
+    Notice,
+    Provenance,
+    RunSpec,
+    as_json,
+    problem,
+    read_record,
+    read_records,
+)
 from testbed.store.session import Claim, Session, claimed, is_locked, last_session, machine, now, sessions
 
 _RECENT = 120.0  # seconds; twice the usual lease
@@ -51,6 +62,8 @@ class RunFolder:
     @contextlib.contextmanager
     def claimed(self, lease_seconds: float) -> Iterator[Claim]:
         """Own the run (see session.claimed); what is written through this object meanwhile is checked against it."""
+        for path in (self.path, self.path / "lock", self.path / "sessions"):
+            stay_inside(self.path.parent.parent, path)
         with claimed(self.path, lease_seconds, self.spec.engine.processes) as claim:
             self._claim = claim
             try:
@@ -87,16 +100,14 @@ class RunFolder:
             try:
                 found.append(Eval.model_validate_json(line))
             except ValidationError as error:
-                problem = error.errors()[0]
                 raise FolderError(
-                    f"{path}, line {number}: not an evaluation ({'.'.join(map(str, problem['loc']))}: {problem['msg']}); "
-                    "move the run's folder away to train it anew"
+                    f"{path}, line {number}: not an evaluation ({problem(error)}); move the run's folder away to train it anew"
                 ) from None
         return found
 
     def provenance(self) -> list[Provenance]:
         """One record for each time the run was started."""
-        return [Provenance.model_validate_json(line) for line in read_lines(self.path / "provenance.jsonl")]
+        return read_records(self.path / "provenance.jsonl", Provenance)
 
     def notice(self, message: str) -> None:
         """Note that something went wrong and was mended."""
@@ -105,7 +116,7 @@ class RunFolder:
 
     def notices(self) -> list[Notice]:
         """What went wrong so far and was mended."""
-        return [Notice.model_validate_json(line) for line in read_lines(self.path / "notices.jsonl")]
+        return read_records(self.path / "notices.jsonl", Notice)
 
     def finish(self, steps: int, tokens: int, seconds: float) -> None:
         """Mark the run done with what it really did, which has to be what was planned; drop its checkpoints."""
@@ -132,13 +143,11 @@ class RunFolder:
 
     def failure(self) -> Failed | None:
         """Why the run failed, if it did."""
-        path = self.path / "failed.json"
-        return Failed.model_validate_json(path.read_text()) if path.exists() else None
+        return read_record(self.path / "failed.json", Failed)
 
     def done(self) -> Done | None:
         """What the run did, if it is done."""
-        path = self.path / "done.json"
-        return Done.model_validate_json(path.read_text()) if path.exists() else None
+        return read_record(self.path / "done.json", Done)
 
     def forget_failure(self) -> None:
         """Allow the run to be tried again, from its last checkpoint."""

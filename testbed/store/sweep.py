@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, RootModel, ValidationError
 
 from testbed.config import Config, differences, read_config
 from testbed.errors import FolderError, SealError
-from testbed.files import create_json, write_json, write_text
-from testbed.records import Forecast, RunSpec, Verdict, as_json
+from testbed.files import create_json, read_bytes, write_json, write_text
+from testbed.records import Forecast, RunSpec, Verdict, as_json, problem, read_record
 from testbed.store.lock import hold
 from testbed.store.run import RunFolder
 
@@ -28,7 +27,7 @@ class SweepFolder:
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether `path` is a sweep's folder."""
-        return (path / "config.toml").exists()
+        return (path / "config.toml").is_file()
 
     @classmethod
     def create(cls, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> SweepFolder:
@@ -102,9 +101,8 @@ class SweepFolder:
     def timetable(self) -> dict[str, float]:
         """The seconds that were reckoned for each run (its share of its pack's), by run id; empty where none were."""
         try:
-            seconds = json.loads((self.path / "timetable.json").read_text())
-            return {run_id: float(each) for run_id, each in seconds.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+            return _Timetable.model_validate_json(read_bytes(self.path / "timetable.json")).root
+        except (OSError, ValueError, FolderError):
             return {}  # times are told with it, and nothing is decided
 
     def keep_timetable(self, seconds: Mapping[str, float]) -> None:
@@ -134,15 +132,12 @@ class SweepFolder:
     def forecast(self) -> Forecast:
         """The sealed forecast; SealError where there is none or it was changed."""
         path = self.forecast_path
-        if not path.exists():
-            raise SealError(f"{path}: no forecast is sealed yet; seal it with testbed predict {self.path}")
         try:
-            forecast = Forecast.model_validate_json(path.read_text())
+            forecast = Forecast.model_validate_json(read_bytes(path))
+        except FileNotFoundError:
+            raise SealError(f"{path}: no forecast is sealed yet; seal it with testbed predict {self.path}") from None
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise SealError(
-                f"{path}: not a forecast ({'.'.join(map(str, problem['loc']))}: {problem['msg']})"
-            ) from None
+            raise SealError(f"{path}: not a forecast ({problem(error)})") from None
         if forecast.digest != forecast.computed_digest():
             raise SealError(
                 f"{path}: changed after it was sealed (its digest does not fit); it can no longer be judged"
@@ -155,8 +150,7 @@ class SweepFolder:
 
     def verdict(self) -> Verdict | None:
         """The verdict, if it was given."""
-        path = self.path / "verdict.json"
-        return Verdict.model_validate_json(path.read_text()) if path.exists() else None
+        return read_record(self.path / "verdict.json", Verdict)
 
 
 def _write_config(path: Path, config: Config) -> None:
@@ -177,14 +171,22 @@ class _Plan(BaseModel):
     runs: dict[str, RunSpec]
 
 
+class _Timetable(RootModel[dict[str, Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]]]):
+    """Seconds by run id."""
+
+
 def _read_plan(path: Path) -> _Plan:
     try:
-        return _Plan.model_validate_json(path.read_bytes())
+        plan = _Plan.model_validate_json(read_bytes(path))
     except ValidationError as error:
-        problem = error.errors()[0]
-        reason: object = ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+        reason: object = problem(error)
     except OSError as error:
         reason = error
+    else:
+        changed = next((run_id for run_id, spec in plan.runs.items() if run_id != spec.run_id), None)
+        if changed is None and plan.runs:
+            return plan
+        reason = "no runs in it" if changed is None else f"{changed[:100]!r} is not the id of its run"
     raise FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
 
 
