@@ -6,8 +6,8 @@ cannot start before its forecast is sealed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,13 +31,14 @@ from testbed.files import stay_inside
 from testbed.fit import Fit
 from testbed.ladder import chosen_rungs
 from testbed.points import write_table
-from testbed.records import Forecast, Role, RunSpec, TargetFacts, Verdict
+from testbed.records import Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
 from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
+from testbed.store.cells import diverged, failed, missing_cells, retried, unfinished
 from testbed.store.table import sweep_points
-from testbed.sweep import Plan, design_warnings, plan
+from testbed.sweep import Plan, design_warnings, plan, retries
 from testbed.train import choose_device
-from testbed.validate import Circumstances, check_design, fit_laws, judge, make_forecast
+from testbed.validate import Circumstances, check_design, check_what_is_left, fit_laws, judge, make_forecast
 from testbed.validate.certificate import read_certificate
 
 
@@ -126,41 +127,60 @@ class Study:
             for run in runs.values():
                 run.forget_failure()
         train_all(make_executor(self.folder.config.execution), self.folder, specs, watcher)
-        failures = [
-            f"  {run_id}: {failure.reason}"
-            for run_id, run in runs.items()
-            if (failure := run.failure()) and not (role == "tune" and failure.diverged)  # which is a bracket's finding
-        ]
-        if failures:
-            raise RunFailed(
-                "\n".join([f"{self.folder.path}: {len(failures)} of {len(specs)} {role} runs failed:", *failures])
-                + "\nMend the cause and repeat the command with --retry-failed"
-            )
+        if role == "grid":
+            self._retry_diverged(watcher)
+        self._require_none_failed(role)
+
+    def _retry_diverged(self, watcher: Watcher) -> None:
+        """Each run that diverged once more at lower learning rates, where the configuration asks for it."""
+        factor = self.folder.config.train.retry_lr
+        again = retries(self.grid, diverged(self.folder, "grid"), factor) if factor is not None else ()
+        if again:
+            self.folder = self.folder.extended(again)
+            train_all(make_executor(self.folder.config.execution), self.folder, again, watcher)
 
     def points(self) -> pd.DataFrame:
         """Every loss of every finished run (see points.COLUMNS)."""
         return sweep_points(self.folder)
 
-    def fit(self) -> dict[str, Fit]:
-        """The configuration's laws, fitted to the grid; the grid is done, so once is enough."""
+    def fit(self, without_failed: bool = False) -> dict[str, Fit]:
+        """The configuration's laws, fitted to the grid; the grid has ended, so once is enough.
+
+        RunFailed where runs of the grid failed, unless their cells are to be left out; those that a
+        sealed forecast was made without are.
+        """
         if not self._fits:
-            self._require_done("grid")
-            self._fits = fit_laws(self.points(), self.folder.config.forecast, self.folder.config.name)
+            self._require_ended("grid")
+            left_out = {cell.run for cell in self._left_out()}
+            if not (without_failed or left_out):
+                self._require_none_failed("grid")
+            settings, name = self.folder.config.forecast, self.folder.config.name
+            points = self.points()
+            points = points[~points["run"].isin(left_out)]
+            if left_out or missing_cells(self.folder):
+                check_what_is_left(settings, points, str(self.folder.path))
+            self._fits = fit_laws(points, settings, name)
         return self._fits
 
-    def seal(self) -> Forecast:
+    def _left_out(self) -> tuple[MissingCell, ...]:
+        """The cells that the sealed forecast was made without."""
+        return self.folder.forecast().missing if self.folder.has_forecast() else ()
+
+    def seal(self, without_failed: bool = False) -> Forecast:
         """Write the forecast, once; where it is sealed already, that one."""
         if self.folder.has_forecast():
             return self.folder.forecast()
-        config = self.folder.config
+        config, fits = self.folder.config, self.fit(without_failed)
         circumstances = Circumstances(
             study=config.name,
             config_hash=config.hash(),
             sealed_at=now(),
             after_the_fact=any(self.folder.run(spec).evals() for spec in self._target()),
             versions={name: version(name) for name in ("testbed", "numpy", "scipy", "pandas")},
+            missing=missing_cells(self.folder),
+            retried=retried(self.folder),
         )
-        forecast = make_forecast(self.points(), self.fit(), self._target_facts(), config.forecast, circumstances)
+        forecast = make_forecast(self.points(), fits, self._target_facts(), config.forecast, circumstances)
         try:
             self.folder.seal(forecast)
         except SealError:  # another launch of the same sweep was first
@@ -170,7 +190,8 @@ class Study:
     def judge(self) -> Verdict:
         """Hold the sealed forecast against the target's runs, and keep the verdict."""
         forecast = self.folder.forecast()
-        self._require_done("target")
+        self._require_ended("target")
+        self._require_none_failed("target")
         verdict = judge(forecast, self.points(), self._target()[0].data.entropy, now())
         self.folder.write_verdict(verdict)
         return verdict
@@ -182,7 +203,8 @@ class Study:
 
     def _contents(self) -> Contents:
         folder = self.folder
-        complete = all(folder.run(spec).state() == "done" for spec in self.grid)
+        missing = self._left_out() or missing_cells(folder)
+        complete = not unfinished(folder, "grid") and (not missing or folder.has_forecast())
         return Contents(
             name=folder.config.name,
             config_toml=folder.config.to_toml(),
@@ -198,15 +220,31 @@ class Study:
             verdict=folder.verdict(),
             provenance=tuple(p for spec in folder.specs for p in folder.run(spec).provenance()),
             certificate=read_certificate(folder.path, folder.config.hash()),
+            missing=missing,
+            retried=retried(folder),
+            notices=tuple(f"{spec.run_id}: {n.message}" for spec in folder.specs for n in folder.run(spec).notices()),
         )
 
-    def _require_done(self, role: Role) -> None:
-        specs = self.folder.of_role(role)
-        missing = [spec.run_id for spec in specs if self.folder.run(spec).state() != "done"]
-        if missing:
+    def _require_ended(self, role: Role) -> None:
+        specs, waiting = self.folder.of_role(role), [spec.run_id for spec in unfinished(self.folder, role)]
+        if waiting:
             raise FolderError(
-                f"{self.folder.path}: {len(missing)} of {len(specs)} {role} runs are not done ({', '.join(missing[:3])}"
-                f"{', ...' if len(missing) > 3 else ''}); finish them with testbed train {self.folder.path}"
+                f"{self.folder.path}: {len(waiting)} of {len(specs)} {role} runs are not done ({', '.join(waiting[:3])}"
+                f"{', ...' if len(waiting) > 3 else ''}); finish them with testbed train {self.folder.path}"
+            )
+
+    def _require_none_failed(self, role: Role) -> None:
+        reasons = failed(self.folder, role)
+        if role == "tune":  # where a run that diverged is a bracket's finding
+            found = diverged(self.folder, role)
+            reasons = {run_id: reason for run_id, reason in reasons.items() if run_id not in found}
+        if reasons:
+            count = len(self.folder.of_role(role))
+            left_out = ", or leave their cells out with --without-failed" if role == "grid" else ""
+            told = [f"  {run_id}: {reason}" for run_id, reason in reasons.items()]
+            raise RunFailed(
+                "\n".join([f"{self.folder.path}: {len(reasons)} of {count} {role} runs failed:", *told])
+                + f"\nMend the cause and repeat the command with --retry-failed{left_out}"
             )
 
     def _target(self) -> tuple[RunSpec, ...]:

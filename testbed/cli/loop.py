@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from testbed.cli.design import plan_power
 from testbed.cli.fitted import predict_from
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
 from testbed.cli.rows import Level, target_columns
-from testbed.errors import ConfigError
+from testbed.errors import ConfigError, RunFailed
 
 if TYPE_CHECKING:
     from testbed.config import Config
@@ -30,6 +32,9 @@ ExecutorName = Annotated[
     str | None, typer.Option("--executor", metavar="NAME", help='where runs are trained: "local", "slurm" or "ray"')
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="try failed runs again")]
+WithoutFailed = Annotated[
+    bool, typer.Option("--without-failed", help="fit without the cells of grid runs that failed, and say so")
+]
 
 
 def plan(
@@ -38,10 +43,23 @@ def plan(
     device: Device = None,
     workers: Workers = None,
     calibrate: Annotated[bool, typer.Option(help="measure the speed of each shape for the estimated times")] = True,
+    power: Annotated[
+        bool, typer.Option("--power", help="instead: what this grid could tell, by simulated studies")
+    ] = False,
+    noise: Annotated[
+        str | None, typer.Option(help="with --power: relative noise of a loss, as .003; as measured if not given")
+    ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(metavar="LAW:NAME=NUMBER,...", help="with --power: the law that holds; the prior if not given"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print every run with its cost and what is poor about the design; starts nothing."""
     settings = load_settings(config, overrides, device, workers)
+    if power:
+        plan_power(settings, noise, truth, as_json)
+        return
     from testbed.estimate import estimate
     from testbed.report.tables import plan_table
 
@@ -65,6 +83,7 @@ def run(
     workers: Workers = None,
     executor: ExecutorName = None,
     retry_failed: Retry = False,
+    without_failed: WithoutFailed = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if the forecast's interval misses")] = False,
 ) -> None:
     """The whole loop: plan, train the grid, fit, seal, train the target, judge, report. Repeat it to go on."""
@@ -72,12 +91,12 @@ def run(
     from testbed.study import Study
 
     study = Study.create(load_settings(config, overrides, device, workers, executor), out)
-    _train(study, "grid", retry_failed)
+    _train(study, "grid", retry_failed, without_failed)
     if not study.target:
         page = study.report()
         console.print(f"no target in the configuration; the page is [bold]{escape(str(page))}[/bold]")
         return
-    forecast = study.seal()
+    forecast = study.seal(without_failed)
     console.print(f"sealed {study.folder.forecast_path}  {forecast.digest[:16]}", markup=False)
     console.print(words.forecast_sentence(forecast), markup=False)
     _train(study, "target", retry_failed)
@@ -124,6 +143,7 @@ def predict(
     at: Annotated[Path | None, typer.Option(metavar="TABLE", help="of a fit: a table of runs to predict")] = None,
     level: Level = 0.9,
     seeds: Annotated[int, typer.Option(help="of a fit: runs whose mean is predicted")] = 1,
+    without_failed: WithoutFailed = False,
     as_json: AsJson = False,
 ) -> None:
     """Of a study: seal the forecast for its target, or show the sealed one. Of a fit: predict runs, with intervals."""
@@ -141,7 +161,7 @@ def predict(
 
     study = Study.open(path)
     old = study.folder.has_forecast()
-    forecast = study.seal()
+    forecast = study.seal(without_failed)
     if as_json:
         print_json(record_json(forecast))
         return
@@ -197,6 +217,8 @@ def status(
     if as_json:
         reasons = {run_id: f.reason for run_id, run in runs.items() if (f := run.failure())}
         facts = {"counts": counts, "runs": states, "failures": reasons, "sealed": sweep.has_forecast()}
+        facts["notices"] = {run_id: [n.message for n in run.notices()] for run_id, run in runs.items() if run.notices()}
+        facts["retries"] = {run_id: run.spec.retry_of for run_id, run in runs.items() if run.spec.retry_of}
         print_json(facts | spending_json(ledger, sweep.config.budget))
         return
     print_standing(runs, states, every)
@@ -235,11 +257,26 @@ def load_settings(
     return load_config(path, changes)
 
 
-def _train(study: Study, role: Role, retry_failed: bool) -> None:
+def _train(study: Study, role: Role, retry_failed: bool, without_failed: bool = False) -> None:
     from testbed.display import progress
 
-    with progress(study, role, console) as watcher:
-        study.train(role, watcher, retry_failed)
+    before = _notices(study)
+    try:
+        with progress(study, role, console) as watcher:
+            study.train(role, watcher, retry_failed)
+    except RunFailed as failure:
+        if not without_failed:
+            raise
+        console.print(f"{failure.args[0].rpartition(chr(10))[0]}\ngoing on without their cells", markup=False)
+    finally:
+        for line in (_notices(study) - before).elements():
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def _notices(study: Study) -> Counter[str]:
+    """What went wrong in runs so far and was mended."""
+    runs = map(study.folder.run, study.folder.specs)
+    return Counter(f"{run.path.name}: {notice.message}" for run in runs for notice in run.notices())
 
 
 COMMANDS = (plan, run, train, predict, validate, report, status, points)

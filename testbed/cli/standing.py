@@ -30,13 +30,19 @@ def print_standing(runs: Mapping[str, RunFolder], states: Mapping[str, State], e
         for run_id in shown:
             evals = runs[run_id].evals()
             last = f"{evals[-1].loss:.4f} {evals[-1].phase}" if evals else ""
-            table.add_row(run_id, runs[run_id].spec.role, states[run_id], last)
+            table.add_row(
+                run_id, runs[run_id].spec.role + " again" * bool(runs[run_id].spec.retry_of), states[run_id], last
+            )
         console.print(table)
     if left > 0:
         console.print(f"and {left:,} more that are running, paused or failed; --all shows every run")
     for run_id in shown:
         if (failure := runs[run_id].failure()) is not None:
             console.print(f"{run_id} failed: {failure.reason}", markup=False)
+        if (first := runs[run_id].spec.retry_of) is not None:
+            console.print(f"{run_id} is the second try of {first}, at a lower learning rate", markup=False)
+        for notice in runs[run_id].notices():
+            console.print(f"{run_id}: {notice.message}", markup=False)
 
 
 def _totals(runs: Sequence[RunFolder], states: Sequence[State]) -> Table:

@@ -155,6 +155,9 @@ class Train(_Table):
     compile: Literal["auto"] | bool = Field(
         "auto", description='torch.compile for single runs: true, false or "auto" (on CUDA, where it is soon paid back)'
     )
+    retry_lr: float | None = Field(
+        None, gt=0, lt=1, description="try each grid run that diverged once more, at so many times its learning rates"
+    )
     trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
     branch_evals: int = Field(1, ge=0, le=100, description="losses logged inside each cooldown")
 
@@ -186,7 +189,9 @@ class Grid(_Table):
         if (self.tokens is None) == (self.flops is None):
             raise ValueError("give either tokens (N x D) or flops (IsoFLOP)")
         if (self.design is None) != (self.budget is None):
-            raise ValueError('design = "optimal" and budget (training FLOPs of the grid) are given together or not at all')
+            raise ValueError(
+                'design = "optimal" and budget (training FLOPs of the grid) are given together or not at all'
+            )
         if self.design is not None and len(self.init_seeds) < 2:
             raise ValueError(
                 "a design chooses how many of init_seeds each width gets, at least two; give it, say, [0, 1, 2, 3, 4, 5]"
@@ -289,6 +294,8 @@ class Config(_Table):
         tree = self.model_dump(mode="json", exclude={"execution", "budget"})
         if self.grid.design is None:  # which leaves the hashes of full grids as they were before there were designs
             del tree["grid"]["design"], tree["grid"]["budget"]
+        if self.train.retry_lr is None:
+            del tree["train"]["retry_lr"]
         return tree
 
     def hash(self) -> str:

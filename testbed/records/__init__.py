@@ -3,7 +3,16 @@
 Units: loss in nats/token, bpb in bits/byte, tokens and FLOPs as counts, times in seconds.
 """
 
-from testbed.records.forecast import Entropy, Forecast, Interval, LawForecast, TargetFacts, Verdict
+from testbed.records.forecast import (
+    Entropy,
+    Forecast,
+    Interval,
+    LawForecast,
+    MissingCell,
+    Retried,
+    TargetFacts,
+    Verdict,
+)
 from testbed.records.record import Record, as_json, problem, read_record, read_records
 from testbed.records.run import (
     Counts,
@@ -34,11 +43,13 @@ __all__ = [
     "Horizon",
     "Interval",
     "LawForecast",
+    "MissingCell",
     "Notice",
     "Phase",
     "Precision",
     "Provenance",
     "Record",
+    "Retried",
     "Role",
     "RunSpec",
     "Shape",

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from testbed.files import digest
-from testbed.records.record import Record
+from testbed.records.record import Positive, Record, Whole
+
+Above = Annotated[float, Field(gt=0, le=1e100)]
+NotBelow = Annotated[float, Field(ge=0, le=1e100)]
 
 
 class Interval(Record):
@@ -11,7 +18,7 @@ class Interval(Record):
 
     low: float
     high: float
-    level: float
+    level: Annotated[float, Field(gt=0, lt=1)]
 
 
 class LawForecast(Record):
@@ -25,20 +32,20 @@ class LawForecast(Record):
     law: str
     params: dict[str, float]
     objective: float
-    predicted: float
-    sd: float
+    predicted: Above
+    sd: NotBelow
     entropy: Interval | None
 
 
 class TargetFacts(Record):
     """The run (with its seeds) that a forecast is about."""
 
-    runs: tuple[str, ...]
-    width: int
-    n_params_non_embedding: int
-    n_params_total: int
-    tokens: int
-    flops: int
+    runs: Annotated[tuple[str, ...], Field(min_length=1)]
+    width: Positive
+    n_params_non_embedding: Positive
+    n_params_total: Positive
+    tokens: Positive
+    flops: Positive
 
 
 class Entropy(Record):
@@ -49,11 +56,34 @@ class Entropy(Record):
     reason: str
 
 
+class MissingCell(Record):
+    """One (N, D, seed) of the grid whose run failed, so that the fit has to do without it."""
+
+    run: str
+    width: int
+    n_params_non_embedding: int
+    n_params_total: int
+    tokens: int
+    init_seed: int
+    data_seed: int
+    reason: str
+
+
+class Retried(Record):
+    """A run of the grid that stands in for one that diverged, at a lower learning rate."""
+
+    run: str
+    retry_of: str
+    width: int
+    lr: float
+
+
 class Forecast(Record):
     """A forecast, sealed by its digest: everything that the verdict will be held against.
 
     Losses in nats/token; `sd_*` are relative standard deviations, the parts of the interval:
-    resampling of trunks, seed noise of the target's mean, disagreement of the laws.
+    resampling of trunks, seed noise of the target's mean, disagreement of the laws. `missing` are the
+    cells that the fit was made without, `retried` the runs in it that stand in for others.
     """
 
     study: str
@@ -61,31 +91,34 @@ class Forecast(Record):
     sealed_at: str
     after_the_fact: bool
     target: TargetFacts
-    compute_ratio: float
+    compute_ratio: Above
     rule: str
-    n_column: str
+    n_column: Literal["n_params_non_embedding", "n_params_total"]
     delta: float
     bootstrap: int
     seed: int
     points_digest: str
-    n_points: int
-    n_cells: int
-    n_runs: int
-    predicted: float
+    n_points: Whole
+    n_cells: Whole
+    n_runs: Whole
+    predicted: Above
     interval: Interval
-    sd_trunks: float
-    sd_seeds: float
-    sd_laws: float
-    laws: tuple[LawForecast, ...]
+    sd_trunks: NotBelow
+    sd_seeds: NotBelow
+    sd_laws: NotBelow
+    laws: Annotated[tuple[LawForecast, ...], Field(min_length=1)]
     beside: tuple[LawForecast, ...]
     entropy: Entropy | None
     baselines: dict[str, float]
     versions: dict[str, str]
+    missing: tuple[MissingCell, ...] = ()
+    retried: tuple[Retried, ...] = ()
     digest: str = ""
 
     def computed_digest(self) -> str:
-        """SHA-256 of everything but the digest."""
-        return digest(self.model_dump(mode="json", exclude={"digest"}))
+        """SHA-256 of everything but the digest; what is missing or retried counts where anything is."""
+        empty = {name for name in ("missing", "retried") if not getattr(self, name)}
+        return digest(self.model_dump(mode="json", exclude={"digest"} | empty))
 
     def sealed(self) -> Forecast:
         """The same forecast with its digest."""

@@ -93,7 +93,9 @@ class RunSpec(Record):
     """One run, settled in full before it starts: a trunk and its cooldown branches.
 
     `lr` is the peak learning rate of embeddings, head and norms, `lr_hidden` that of hidden
-    matrices. `trunk_evals` are the trunk's steps at which the loss is logged.
+    matrices. `trunk_evals` are the trunk's steps at which the loss is logged. `retry_of` is the run that diverged
+    and that this one, at lower rates, was tried in place of; it decides nothing, so it is not in the
+    run's identity.
     """
 
     role: Role
@@ -115,11 +117,12 @@ class RunSpec(Record):
     trunk_evals: tuple[Whole, ...]
     branch_evals: Whole
     engine: Engine = Engine()
+    retry_of: str | None = None
 
     @cached_property
     def run_id(self) -> str:
         """Readable stem and a hash of everything that decides the result; also the folder's name."""
-        identity = digest(self.model_dump(mode="json", exclude={"role"}))
+        identity = digest(self.model_dump(mode="json", exclude={"role", "retry_of"}))
         return f"w{self.shape.width:04d}-i{self.init_seed}-d{self.data_seed}-{identity[:10]}"
 
     def __copy__(self) -> Self:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from testbed.files import replacing, write_text
 from testbed.fit import Fit
-from testbed.records import Forecast, Provenance, RunSpec, Verdict
+from testbed.records import Forecast, MissingCell, Provenance, Retried, RunSpec, Verdict
 from testbed.report import certificate_words, figures, tables, words
 from testbed.report.certificate_figure import brackets
 from testbed.report.look import configured
@@ -44,6 +44,9 @@ class Contents:
     forecast: Forecast | None
     verdict: Verdict | None
     provenance: tuple[Provenance, ...]
+    missing: tuple[MissingCell, ...] = ()
+    retried: tuple[Retried, ...] = ()
+    notices: tuple[str, ...] = ()
     certificate: Certificate | None = None
 
 
@@ -94,6 +97,9 @@ def _text(contents: Contents) -> dict[str, Any]:
         "runs_sentence": f"{done} of {len(contents.specs)} runs are done; they spent {show_count(spent)} training FLOPs.",
         "warnings": contents.warnings,
         "failures": contents.failures,
+        "missing": words.missing_sentence(contents.missing) if contents.missing else None,
+        "retried": words.retried_sentence(contents.retried) if contents.retried else None,
+        "notices": contents.notices,
         "plan": shown(tables.plan_table(contents.specs)),
         "laws": [_law(fit) for fit in contents.fits.values()],
         "provenance": shown(tables.provenance_table(contents.provenance, contents.specs)),

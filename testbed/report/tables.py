@@ -34,7 +34,7 @@ def plan_table(
     That is `memory` (bytes of its pack) and `seconds`, both estimated.
     """
     rows: list[tuple[str, ...]] = []
-    for (role, width), group in groupby(specs, key=lambda s: (s.role, s.shape.width)):
+    for (role, width), group in groupby(specs, key=lambda s: (_role(s), s.shape.width)):
         runs = list(group)
         spec = runs[0]
         for index, horizon in enumerate(spec.horizons):
@@ -59,6 +59,10 @@ def plan_table(
     titles: tuple[str, ...] = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds", "packs")
     titles += () if memory is None else ("memory",)
     return Table(titles if seconds is None else (*titles, "a run"), tuple(rows))
+
+
+def _role(spec: RunSpec) -> str:
+    return f"{spec.role}, second try" if spec.retry_of else spec.role
 
 
 def _packs(runs: Sequence[RunSpec]) -> str:

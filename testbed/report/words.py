@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from testbed.records import Forecast, Verdict
+from testbed.records import Forecast, MissingCell, Retried, Verdict
 from testbed.units import show_count
 
 if TYPE_CHECKING:
@@ -16,16 +17,37 @@ _AFTER_THE_FACT = " This forecast was made after its target had been trained: it
 def forecast_sentence(forecast: Forecast) -> str:
     """What was forecast, from what, and how sure it is."""
     target, interval = forecast.target, forecast.interval
+    missing = f" {missing_sentence(forecast.missing)}" if forecast.missing else ""
+    missing += f" {retried_sentence(forecast.retried)}" if forecast.retried else ""
     half = 50 * (interval.high - interval.low) / forecast.predicted
     return (
         f"From {forecast.n_runs} runs (to {show_count(target.flops / forecast.compute_ratio)} FLOPs) "
         f"the {forecast.rule} says that "
         f"{show_count(target.n_params_non_embedding)} parameters on {show_count(target.tokens)} tokens, "
         f"{forecast.compute_ratio:.1f} times the compute of the largest of them, will reach {forecast.predicted:.4f} nats/token "
-        f"({100 * interval.level:.0f} % interval {interval.low:.4f} to {interval.high:.4f}, ±{half:.1f} %)."
+        f"({100 * interval.level:.0f} % interval {interval.low:.4f} to {interval.high:.4f}, ±{half:.1f} %).{missing}"
         + _AFTER_THE_FACT
         * forecast.after_the_fact
     )
+
+
+def missing_sentence(missing: Sequence[MissingCell]) -> str:
+    """Which cells of the grid a fit was made without."""
+    runs: dict[str, list[MissingCell]] = {}
+    for cell in missing:
+        runs.setdefault(cell.run, []).append(cell)
+    told = [
+        f"N = {show_count(cells[0].n_params_non_embedding)} at D = {', '.join(show_count(c.tokens) for c in cells)} "
+        f"(seed {cells[0].init_seed}, run {run})"
+        for run, cells in runs.items()
+    ]
+    return f"Made WITHOUT {len(missing)} cells of the grid, whose runs failed: {'; '.join(told)}."
+
+
+def retried_sentence(retried: Sequence[Retried]) -> str:
+    """Which runs of a fit were tried again at another learning rate than the grid's."""
+    told = [f"{again.run} at {again.lr:g} for {again.retry_of}" for again in retried]
+    return f"Runs that diverged were tried again at lower learning rates, and count in their place: {'; '.join(told)}."
 
 
 def backtest_sentence(tested: Backtest) -> str:

@@ -68,10 +68,13 @@ class SweepFolder:
         return cls(path, config, tuple(plan.runs.values()))
 
     def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
-        """The same folder with further runs in its plan."""
+        """The same folder with further runs in its plan, those that are not there yet."""
         with self.owned():
-            write_json(self.path / "plan.json", _plan(self.config, self.specs + specs))
-        return SweepFolder(self.path, self.config, self.specs + specs)
+            there = SweepFolder.open(self.path).specs
+            known = {spec.run_id for spec in there}
+            every = there + tuple(spec for spec in specs if spec.run_id not in known)
+            write_json(self.path / "plan.json", _plan(self.config, every))
+        return SweepFolder(self.path, self.config, every)
 
     def run(self, spec: RunSpec) -> RunFolder:
         """The folder of one run."""
@@ -206,13 +209,17 @@ def _refuse_changes(folder: SweepFolder, config: Config, specs: tuple[RunSpec, .
             f"{folder.path}: holds a sweep of another configuration; it differs in {'; '.join(changed)}. "
             "Undo the change, or start another sweep (--out, or another name)"
         )
-    old, new = ([_as_planned(spec) for spec in each] for each in (folder.specs, specs))
+    old, new = ([_as_planned(spec) for spec in each] for each in (_first_tries(folder.specs), specs))
     if old != new:
         first = differences(old[0], new[0])
         raise FolderError(
             f"{folder.path}: the same configuration now gives other runs ({'; '.join(first) or 'another list'}): the data or "
             "the package has changed; start another sweep (--out)"
         )
+
+
+def _first_tries(specs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
+    return tuple(spec for spec in specs if spec.retry_of is None)
 
 
 def _as_planned(spec: RunSpec) -> dict[str, Any]:

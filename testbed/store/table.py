@@ -57,6 +57,7 @@ def _of_run(spec: RunSpec) -> dict[str, Any]:
         "seq_len": spec.shape.seq_len,
         "init_seed": spec.init_seed,
         "data_seed": spec.data_seed,
+        "retry_of": spec.retry_of,
     }
 
 

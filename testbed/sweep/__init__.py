@@ -3,6 +3,7 @@
 from testbed.sweep.checks import design_warnings
 from testbed.sweep.pack import Pack, cost, makespan, packed, packs, same_kind
 from testbed.sweep.planning import Plan, Rung, learning_rates, plan
+from testbed.sweep.retries import retries
 
 __all__ = [
     "Pack",
@@ -15,5 +16,6 @@ __all__ = [
     "packed",
     "packs",
     "plan",
+    "retries",
     "same_kind",
 ]

@@ -1,6 +1,22 @@
 """Forecasts sealed before their target is trained, and the verdict on them. Never imports torch."""
 
-from testbed.validate.forecast import Circumstances, check_design, fit_laws, make_forecast, rule_in_words
+from testbed.validate.forecast import (
+    Circumstances,
+    check_design,
+    check_what_is_left,
+    fit_laws,
+    make_forecast,
+    rule_in_words,
+)
 from testbed.validate.verdict import compute_equivalent, judge
 
-__all__ = ["Circumstances", "check_design", "compute_equivalent", "fit_laws", "judge", "make_forecast", "rule_in_words"]
+__all__ = [
+    "Circumstances",
+    "check_design",
+    "check_what_is_left",
+    "compute_equivalent",
+    "fit_laws",
+    "judge",
+    "make_forecast",
+    "rule_in_words",
+]

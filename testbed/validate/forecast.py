@@ -20,20 +20,25 @@ from testbed.errors import ConfigError, TableError
 from testbed.fit import Fit, fit_law
 from testbed.laws import find_law
 from testbed.points import annealed_only, fit_columns, map_columns, points_digest
-from testbed.records import Forecast, Interval, LawForecast, TargetFacts
+from testbed.records import Forecast, Interval, LawForecast, MissingCell, Retried, TargetFacts
 from testbed.validate.baselines import baselines
 from testbed.validate.entropy import entropy
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a forecast is sealed under: the study, its configuration's hash, the time, and whether the target ran before."""
+    """What a forecast is sealed under: the study, its configuration's hash, the time, and whether the target ran before.
+
+    `missing` and `retried` are the cells that the points lack, and the runs in them that stand in for others.
+    """
 
     study: str
     config_hash: str
     sealed_at: str
     after_the_fact: bool
     versions: dict[str, str]
+    missing: tuple[MissingCell, ...] = ()
+    retried: tuple[Retried, ...] = ()
 
 
 def check_design(settings: Settings, cells: int, seeds: int) -> None:
@@ -50,6 +55,18 @@ def check_design(settings: Settings, cells: int, seeds: int) -> None:
             "forecast: every cell of the grid has one seed, so the noise of a run would stay unknown; "
             "give grid.init_seeds two or more"
         )
+
+
+def check_what_is_left(settings: Settings, points: pd.DataFrame, where: str) -> None:
+    """ConfigError where the points of a grid with missing cells can no longer be forecast from."""
+    grid = _grid(points, where)
+    seeds = grid.groupby([settings.n, "tokens"]).size()
+    try:
+        check_design(settings, len(seeds), int(seeds.max()))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{where}: too little is left without the failed runs ({error}); try them again with --retry-failed"
+        ) from None
 
 
 def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, Fit]:
@@ -102,6 +119,8 @@ def make_forecast(
         entropy=entropy(clean, settings),
         baselines=baselines(cells, target.flops),
         versions=circumstances.versions,
+        missing=circumstances.missing,
+        retried=circumstances.retried,
     )
     return forecast.sealed()
 
