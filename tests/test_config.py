@@ -28,7 +28,7 @@ def test_overrides(tiny_toml):
 
 MISTAKES = {
     "train.lrr=1": 'train.lrr: unknown key; did you mean "lr"? (accepted here: base_width, batch_tokens, ',
-    "modle.depth=3": 'modle: unknown key; did you mean "model"? (accepted here: data, execution, ',
+    "modle.depth=3": 'modle: unknown key; did you mean "model"? (accepted here: budget, data, ',
     "train.lr=fast": "train.lr: found 'fast', should be a valid number; accepted: peak learning rate",
     "train.lr=-1.0": "train.lr: found -1.0, should be greater than 0; accepted: peak learning rate",
     "train.lr=nan": "train.lr: found nan, should be a finite number",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from testbed.errors import TableError
+from testbed.errors import SealError, TableError
 from testbed.laws import find_law
 from testbed.records import Forecast, Verdict
 
@@ -24,6 +24,10 @@ def judge(forecast: Forecast, points: pd.DataFrame, true_entropy: float | None, 
     observed_runs = dict(zip(rows["run"], rows["loss"].astype(float), strict=True))
     observed = float(np.mean(list(observed_runs.values())))
     sd = math.sqrt(forecast.sd_trunks**2 + forecast.sd_seeds**2 + forecast.sd_laws**2)
+    if sd == 0 or observed <= 0:
+        raise TableError(
+            f"no verdict: the forecast's interval has a width of {sd:g}, and the target reached {observed:g}"
+        )
     interval = forecast.interval
     entropy = forecast.entropy
     return Verdict(
@@ -58,7 +62,7 @@ def compute_equivalent(forecast: Forecast, observed: float) -> float | None:
         return _log_forecast(forecast, math.exp(log_factor / 2)) - math.log(observed)
 
     reach = _FARTHEST * math.log(10)
-    if excess(-reach) * excess(reach) > 0:
+    if not excess(-reach) * excess(reach) <= 0:  # also where a law gives no number there
         return None
     return math.exp(float(brentq(excess, -reach, reach)))
 
@@ -72,5 +76,9 @@ def _log_forecast(forecast: Forecast, scale: float) -> float:
     logs = []
     for law in forecast.laws:
         theta = {name: np.array([[value]]) for name, value in law.params.items()}
-        logs.append(float(np.log(find_law(law.law).value(theta, columns))[0, 0]))
+        found = find_law(law.law, "the forecast's law")
+        if {p.name for p in found.parameters} != set(theta) or not set(found.columns) <= set(columns):
+            raise SealError(f"the forecast's law {law.law!r} has not the parameters {', '.join(law.params)[:200]}")
+        with np.errstate(all="ignore"):
+            logs.append(float(np.log(found.value(theta, columns))[0, 0]))
     return sum(logs) / len(logs)
