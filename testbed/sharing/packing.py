@@ -11,9 +11,9 @@ import json
 import stat
 import tempfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
-from testbed import __version__
 from testbed.errors import FolderError
 from testbed.files import replacing
 from testbed.points import write_table
@@ -44,7 +44,7 @@ def pack(path: Path, out: Path, checkpoints: bool = False) -> Packed:
                 members[name] = _add(archive, name, files[name])
             manifest = Manifest(
                 format=FORMAT,
-                testbed=__version__,
+                testbed=version("testbed"),
                 name=sweep.config.name,
                 config_hash=sweep.config.hash(),
                 files=members,
