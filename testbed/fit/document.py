@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from testbed.errors import TableError
+from testbed.fit.fitting import above_zero
 from testbed.fit.intervals import LEAST_RESAMPLES
+from testbed.fit.problem import Loss
+from testbed.fit.resampling import Replicates
 from testbed.fit.result import Fit
 from testbed.fit.search import Search
 from testbed.laws import LAWS, Law, find_law, plain_formula
-from testbed.points import points_digest
+from testbed.points import fit_columns, points_digest
 
 _FORMAT = 1
 
@@ -78,29 +82,91 @@ def from_dict(document: Mapping[str, Any], where: str = "the document") -> Fit:
     found = document.get("format")
     if found != _FORMAT:
         raise TableError(
-            f"{where}: no fit of this version (format {found!r}; accepted: {_FORMAT}); write one with testbed fit -o FIT.json"
+            f"{where}: no fit of this version (format {str(found)[:40]!r}; accepted: {_FORMAT}); write one with testbed fit "
+            "-o FIT.json"
         )
     try:
-        fit = Fit(
-            law=find_law(document["law"], f"{where}: law"),
-            theta={name: float(value) for name, value in document["params"].items()},
-            points=pd.DataFrame(document["points"]),
-            search=Search(**document["search"]),
-            resamples=np.array(document["resamples"], np.float64).reshape(-1, len(document["params"])),
-            resamples_converged=np.array(document["resamples_converged"], bool),
-            **{name: document[name] for name in _PLAIN},
-        )
-        digest = document["data_digest"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        read = _Document.model_validate(document)
+    except ValidationError as error:
         raise TableError(
-            f"{where}: a fit's document without what belongs to it ({error!r}); write it anew with testbed fit"
+            f"{where}: a fit's document without what belongs to it ({_problem(error)}); write it anew with testbed fit"
         ) from None
-    if points_digest(fit.points) != digest:
+    law = find_law(read.law, f"{where}: law")
+    points = _points(read, law, where)
+    if points_digest(points) != read.data_digest:
         raise TableError(f"{where}: the points are not those that were fitted (their digest differs); fit them anew")
-    return fit
+    resamples = np.array(read.resamples, np.float64).reshape(-1, len(read.params))
+    return Fit(
+        law=law,
+        theta=read.params,
+        points=points,
+        search=Search(**read.search.model_dump()),
+        resamples=resamples,
+        resamples_converged=np.array(read.resamples_converged, bool),
+        **{name: getattr(read, name) for name in _PLAIN},
+    )
 
 
 _PLAIN = ("objective", "converged", "loss", "delta", "space", "replicates", "fixed", "seed", "columns")
+
+
+class _Search(BaseModel):
+    starts: int = Field(ge=0)
+    reached: int = Field(ge=0)
+    optima: int = Field(ge=0)
+
+
+class _Document(BaseModel):
+    """What is read of a document; what is there for readers only is passed over."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    law: str = Field(max_length=300)
+    params: dict[str, float]
+    objective: float = Field(ge=0)
+    converged: bool
+    loss: Loss
+    delta: float = Field(gt=0)
+    space: Literal["log", "linear"]
+    replicates: Replicates
+    fixed: dict[str, float]
+    seed: int = Field(ge=0, lt=2**63)
+    columns: dict[str, str]
+    search: _Search
+    points: dict[str, list[float] | list[str]]
+    resamples: list[list[float | None]]
+    resamples_converged: list[bool]
+    data_digest: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if any(len(row) != len(self.params) for row in self.resamples):
+            raise ValueError("a resample has other parameters than the fit")
+        if len(self.resamples) != len(self.resamples_converged):
+            raise ValueError("there are not as many resamples as resamples_converged")
+        if not self.fixed.keys() <= self.params.keys():
+            raise ValueError("fixed parameters are among params")
+        return self
+
+
+def _points(read: _Document, law: Law, where: str) -> pd.DataFrame:
+    """The points, which have to be such as a fit of this law can have been made of."""
+    needed = {*law.columns, law.response, "run"}
+    lengths = {len(values) for values in read.points.values()}
+    if not needed <= read.points.keys() or len(lengths) != 1 or 0 in lengths:
+        raise TableError(f"{where}: the points of {law.name} are columns {', '.join(sorted(needed))} of one length")
+    if set(read.params) != {p.name for p in law.parameters}:
+        raise TableError(f"{where}: {law.name} has the parameters {', '.join(p.name for p in law.parameters)}")
+    below = [p.name for p in law.parameters if p.role != "real" and read.params[p.name] < 0]
+    if below:
+        raise TableError(f"{where}: params.{below[0]} is {read.params[below[0]]:g}; accepted: at least 0")
+    columns = {name: name for name in read.points}
+    return fit_columns(pd.DataFrame(read.points), columns, where, above_zero(law, read.space))[list(read.points)]
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:300]}"
 
 
 def _law_name(law: Law) -> str:

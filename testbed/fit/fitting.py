@@ -56,7 +56,7 @@ def fit_law(
     _check_ways(law, loss, delta, space, replicates, n_boot)
     table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
     mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
-    points = fit_columns(table, mapping, where, positive=_positive(law, space))
+    points = fit_columns(table, mapping, where, positive=above_zero(law, space))
     rows = Rows.of(points, law, space, replicates)
     _check_rows(law, rows, fixed, where)
     prepared = law.prepare(rows.columns)
@@ -118,7 +118,7 @@ def _one_step(problem: Problem, rows: Rows, phi: Array) -> Array:
     return np.asarray(by_run @ np.linalg.pinv(hessian[:, :, 0]))
 
 
-def _positive(law: Law, space: str) -> tuple[str, ...]:
+def above_zero(law: Law, space: str) -> tuple[str, ...]:
     """Columns that must be above 0."""
     names = [name for name in law.columns if name != "run"] if law.positive else []
     return (*names, law.response) if space == "log" else tuple(names)
