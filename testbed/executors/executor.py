@@ -67,6 +67,10 @@ class Attempts:
         """A process has taken the pack."""
         self._made[pack[0].run_id] += 1
 
+    def withdrawn(self, pack: Pack) -> None:
+        """The process died before it took the pack up: that says nothing of the pack."""
+        self._made[pack[0].run_id] -= 1
+
     def reached(self, pack: Pack, steps: int) -> None:
         """The pack stands at `steps`; if that is further than ever, what was before no longer counts."""
         if steps > self._furthest[pack[0].run_id]:

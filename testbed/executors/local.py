@@ -34,6 +34,7 @@ from testbed.train import choose_device
 _FILLING = 1e12  # training FLOPs of a step that keep a GPU busy by themselves: some 3 ms
 _SHARING = 4  # workers a GPU otherwise
 _PATIENCE = 60.0  # seconds that a worker may take to write its checkpoint
+_STILLBORN = 10  # workers in a row that die before they say anything: then it is not chance
 _GRACE = 5.0  # seconds after which a worker that should have ended itself is ended
 
 
@@ -53,6 +54,7 @@ class LocalExecutor:
     workers: int | None = None
     checkpoint_seconds: float = 60.0
     hang_seconds: float = 900.0
+    _stillborn: int = field(default=0, repr=False)
     _events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue, repr=False)
 
     @classmethod
@@ -113,7 +115,8 @@ class LocalExecutor:
     ) -> list[Outcome]:
         """Take in one event; the outcomes of the pack's runs if the event ended it."""
         pack = worker.pack
-        worker.heard = time.monotonic()
+        if message is not None:
+            worker.heard, self._stillborn = time.monotonic(), 0
         if message is not None and message["event"] == "error":
             raise TestbedError(message["message"])
         if not pack:
@@ -121,6 +124,11 @@ class LocalExecutor:
         if message is None:  # the worker died
             worker.pack = ()
             worker.process.wait()
+            if worker.heard is None:
+                attempts.withdrawn(pack)
+                self._stillborn += 1
+                if self._stillborn == _STILLBORN:
+                    raise TestbedError(f"{_STILLBORN} workers in a row died while they started; see {worker.log}")
             if attempts.left(pack):
                 waiting.append(pack)
                 return []

@@ -1,0 +1,85 @@
+"""SIGKILL at random moments of a sweep: of its workers and of its launcher, as a user starts them."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from testbed.executors import LocalExecutor
+from testbed.store.session import last_session, sessions
+from testbed.sweep import packs
+from tests.sweeps import Quiet, fresh, processes_of, table, wait_for
+
+KILLS = 20
+SETTINGS = (
+    "grid.widths=[8, 16]",
+    "grid.tokens=[614_400, 1_228_800]",
+    "target.tokens=2_457_600",
+    "execution.checkpoint_seconds=0.2",
+    "execution.workers=2",
+)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tiny_toml, tmp_path):
+    undisturbed = fresh(tiny_toml, tmp_path / "undisturbed", *SETTINGS)
+    LocalExecutor("cpu", 2).run(undisturbed, packs(undisturbed.of_role("grid")), Quiet())
+    disturbed = fresh(tiny_toml, tmp_path / "disturbed", *SETTINGS)
+    grid = disturbed.of_role("grid")
+    rng = random.Random(20)
+    victims = ["worker at work"] * 10 + ["launcher at work"] * 6 + ["worker", "worker", "launcher", "launcher"]
+    assert len(victims) == KILLS
+    rng.shuffle(victims)
+    launcher = launch(disturbed)
+    for victim in victims:
+        if launcher.poll() is not None:
+            launcher = launch(disturbed)
+        if victim.endswith("at work"):
+            wait_for(lambda: owners(disturbed))
+            time.sleep(rng.uniform(0, 1))
+        else:
+            time.sleep(rng.uniform(0, 3))
+        if victim.startswith("worker"):
+            at_risk = owners(disturbed) if victim.endswith("at work") else processes_of(disturbed)
+            kill(rng.choice(at_risk or [launcher.pid]))
+        else:
+            kill(launcher.pid)
+            launcher.wait()
+    assert any(disturbed.run(spec).state() != "done" for spec in grid), "the last kill hit a sweep"
+    ended = launch(disturbed).communicate(timeout=300)[1] if launcher.poll() is not None else launcher.communicate()[1]
+    assert table(disturbed).equals(table(undisturbed)), ended
+    for spec in grid:
+        assert rows(disturbed, spec) == rows(undisturbed, spec), "each row once, whole, in its order"
+        assert disturbed.run(spec).done().steps == spec.steps
+    taken = sum(len(sessions(disturbed.run(spec).path)) for spec in grid)
+    assert taken > len(grid), "runs were taken over"
+    told = f"{KILLS} kills survived, {taken} sessions of {len(grid)} runs, {len(table(disturbed))} rows compared"
+    sys.stdout.write(f"\n{told}\n")
+
+
+def launch(sweep):
+    command = [sys.executable, "-m", "testbed", "train", str(sweep.path)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def owners(sweep):
+    """The processes that train a run of the sweep now."""
+    running = [run.path for run in map(sweep.run, sweep.of_role("grid")) if run.state() == "running"]
+    return sorted({session.pid for path in running if (session := last_session(path)[1])})
+
+
+def kill(process):
+    with contextlib.suppress(ProcessLookupError):  # it was faster
+        os.kill(process, signal.SIGKILL)
+
+
+def rows(sweep, spec):
+    lines = (sweep.run(spec).path / "evals.jsonl").read_bytes().split(b"\n")
+    assert lines[-1] == b""
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines[:-1]]
