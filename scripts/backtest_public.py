@@ -30,7 +30,7 @@ def backtests(tables: dict[str, pd.DataFrame], law: str = "hoffmann", unit: str 
     for name, table in tables.items():
         began = time.process_time()
         result = backtest(law, table, unit=unit, where=name)
-        of = result.summary.query(f"distance == '{ALL}'").set_index("method")
+        of = result.summary[result.summary["distance"] == ALL].set_index("method")
         ratio = of.loc["kriging"] / of.loc["gauss-newton", ["score", "error"]]
         covered = "   ".join(f"{value:.3f}" for value in of["coverage"])
         print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from latex2mathml.converter import convert as mathml
 from markupsafe import Markup
 
 from testbed.fit import Fit
-from testbed.report.look import brief, letter
+from testbed.report.look import brief, in_script, letter
 from testbed.report.page import shown
 from testbed.report.tables import Table
 from testbed.units import show_count
@@ -41,7 +40,7 @@ def page(fit: Fit, specifications: dict[str, dict[str, Any]], level: float) -> s
         facts=shown(_facts(fit)),
         figures=[(name, _TITLES[name], each["description"]) for name, each in specifications.items()],
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        specifications=json.dumps(specifications).replace("</", "<\\/"),
+        specifications=in_script(specifications),
     )
 
 

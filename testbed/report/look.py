@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,6 +78,11 @@ def configured(chart: alt.TopLevelMixin) -> Any:
         header=alt.HeaderConfig(labelFontSize=12),
         view=alt.ViewConfig(stroke=None),
     )
+
+
+def in_script(charts: dict[str, Any]) -> str:
+    """The charts as JSON that may stand in a page's script: nothing in it ends the script or begins a comment."""
+    return json.dumps(charts).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def ramp(count: int) -> list[str]:

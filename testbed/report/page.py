@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from testbed.fit import Fit
 from testbed.records import Forecast, MissingCell, Provenance, Retried, RunSpec, Verdict
 from testbed.report import certificate_words, figures, tables, words
 from testbed.report.certificate_figure import brackets
-from testbed.report.look import configured
+from testbed.report.look import configured, in_script
 from testbed.units import show_count
 from testbed.validate.certificate import Certificate
 
@@ -62,7 +61,7 @@ def render(folder: Path, contents: Contents) -> Path:
         **_text(contents),
         figures=list(charts),
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        specifications=json.dumps(charts).replace("</", "<\\/"),
+        specifications=in_script(charts),
     )
     write_text(folder / "index.html", page)
     return folder / "index.html"
