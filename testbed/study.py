@@ -25,6 +25,7 @@ from testbed.executors import (
     default_workers,
     make_executor,
     settle_packs,
+    tracked,
     train_all,
 )
 from testbed.files import stay_inside
@@ -126,9 +127,10 @@ class Study:
         if retry_failed:
             for run in runs.values():
                 run.forget_failure()
-        train_all(make_executor(self.folder.config.execution), self.folder, specs, watcher)
-        if role == "grid":
-            self._retry_diverged(watcher)
+        with tracked(watcher, self.folder) as told:
+            train_all(make_executor(self.folder.config.execution), self.folder, specs, told)
+            if role == "grid":
+                self._retry_diverged(told)
         self._require_none_failed(role)
 
     def _retry_diverged(self, watcher: Watcher) -> None:
@@ -203,8 +205,8 @@ class Study:
 
     def _contents(self) -> Contents:
         folder = self.folder
-        missing = self._left_out() or missing_cells(folder)
-        complete = not unfinished(folder, "grid") and (not missing or folder.has_forecast())
+        left_out, lacking = self._left_out(), missing_cells(folder)
+        complete = not unfinished(folder, "grid") and bool(left_out or not lacking)
         return Contents(
             name=folder.config.name,
             config_toml=folder.config.to_toml(),
@@ -220,7 +222,7 @@ class Study:
             verdict=folder.verdict(),
             provenance=tuple(p for spec in folder.specs for p in folder.run(spec).provenance()),
             certificate=read_certificate(folder.path, folder.config.hash()),
-            missing=missing,
+            missing=left_out or lacking,
             retried=retried(folder),
             notices=tuple(f"{spec.run_id}: {n.message}" for spec in folder.specs for n in folder.run(spec).notices()),
         )

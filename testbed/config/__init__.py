@@ -3,6 +3,7 @@
 from testbed.config.budget import Budget
 from testbed.config.loading import check_config, differences, load_config, read_config
 from testbed.config.tables import Config, Data, Execution, Forecast, Grid, HuggingFace, Model, Target, Train, Zipf
+from testbed.config.tracker import Tracker
 
 __all__ = [
     "Budget",
@@ -14,6 +15,7 @@ __all__ = [
     "HuggingFace",
     "Model",
     "Target",
+    "Tracker",
     "Train",
     "Zipf",
     "check_config",

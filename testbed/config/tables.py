@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from testbed.config.budget import Budget
 from testbed.config.clusters import Ray, Slurm
 from testbed.config.table import Table as _Table
+from testbed.config.tracker import Tracker
 from testbed.config.values import (
     BatchTokens,
     Count,
@@ -257,6 +258,7 @@ class Config(_Table):
     forecast: Forecast = Field(Forecast(), description="how the forecast is made")
     execution: Execution = Field(Execution(), description="device, workers, checkpoints")
     budget: Budget | None = Field(None, description="what the sweep may spend in all")
+    tracker: Tracker | None = Field(None, description="where losses are shown while runs are trained")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -290,8 +292,8 @@ class Config(_Table):
         return tuple(name for name in (*places, *self.forecast.laws, *self.forecast.beside) if names_code(name))
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides a result, as plain JSON values (so without `execution` and `budget`)."""
-        tree = self.model_dump(mode="json", exclude={"execution", "budget"})
+        """Everything that decides a result, as plain JSON values (so without `execution`, `budget` and `tracker`)."""
+        tree = self.model_dump(mode="json", exclude={"execution", "budget", "tracker"})
         if self.grid.design is None:  # which leaves the hashes of full grids as they were before there were designs
             del tree["grid"]["design"], tree["grid"]["budget"]
         if self.train.retry_lr is None:

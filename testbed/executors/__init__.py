@@ -15,6 +15,7 @@ from testbed.executors.ray_cluster import RayExecutor
 from testbed.executors.rounds import train_all
 from testbed.executors.run import Outcome
 from testbed.executors.slurm import SlurmExecutor
+from testbed.executors.trackers import tracked
 from testbed.extension import find_class
 
 EXECUTORS: dict[str, type[Executor]] = {"local": LocalExecutor, "slurm": SlurmExecutor, "ray": RayExecutor}
@@ -44,5 +45,6 @@ __all__ = [
     "default_workers",
     "make_executor",
     "settle_packs",
+    "tracked",
     "train_all",
 ]
