@@ -168,8 +168,20 @@ class _Search:
         return self._after(grid).variance
 
     def cheapest(self) -> float:
-        """FLOPs below which there is none: the cheapest runs of so many rungs."""
-        return self.least * sum(sorted(min(o.flops for o in run) for run in self._by_rung.values())[:_WIDTHS])
+        """FLOPs of about the cheapest grid: the cheapest runs of so many rungs, then the cheapest further cells."""
+        least = {rung: min(runs, key=lambda o: o.flops) for rung, runs in self._by_rung.items()}
+        grid = dict(sorted(least.items(), key=lambda item: item[1].flops)[:_WIDTHS])
+        while sum(len(option.cells) for option in grid.values()) < self.cells:
+            more = [
+                (option.flops - (grid[option.rung].flops if option.rung in grid else 0.0), k)
+                for k, option in enumerate(self.options)
+                if len(option.cells) == (len(grid[option.rung].cells) if option.rung in grid else 0) + 1
+            ]
+            if not more:
+                break
+            option = self.options[min(more)[1]]
+            grid[option.rung] = option
+        return self.least * sum(option.flops for option in grid.values())
 
     def filled(self, grid: _Grid) -> _Grid | None:
         """Rungs added, or given more horizons, what gains most by its price first, until the grid is one."""
