@@ -1,6 +1,7 @@
-"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|train|scale [--only NAME ...].
+"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|design|train|scale [--only NAME ...].
 
 `fit`: the fitter against exact optima, published results, other implementations and its own promises.
+`design`: grids that are chosen against plain ones of as many FLOPs, simulated and really trained.
 `train`: training speed against transformers' Trainer and a plain loop (bench.py train --help).
 `scale`: what the reading commands take on sweeps of thousands of runs (bench.py scale --help).
 Times are CPU seconds of one thread, and ratios of times taken in the same run.
@@ -31,20 +32,21 @@ def main() -> None:
 
         return scale(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["fit", "train", "scale"])
+    parser.add_argument("what", choices=["fit", "design", "train", "scale"])
     parser.add_argument("--only", nargs="*", default=None, help="names of single measurements")
     parser.add_argument("--out", type=Path, default=None, help="write the table as Markdown too")
     chosen = parser.parse_args()
 
-    from scripts.bench_fit import MEASUREMENTS
+    from scripts import bench_design, bench_fit
 
-    unknown = sorted(set(chosen.only or ()) - set(MEASUREMENTS))
+    measurements = (bench_design if chosen.what == "design" else bench_fit).MEASUREMENTS
+    unknown = sorted(set(chosen.only or ()) - set(measurements))
     if unknown:
-        parser.error(f"no measurement {', '.join(unknown)}; accepted: {', '.join(MEASUREMENTS)}")
+        parser.error(f"no measurement {', '.join(unknown)}; accepted: {', '.join(measurements)}")
     lines = ["| bar | measured | asked | met |", "|---|---|---|---|"]
     print("\n".join(lines), flush=True)
-    for name in chosen.only or MEASUREMENTS:
-        for bar in MEASUREMENTS[name]():
+    for name in chosen.only or measurements:
+        for bar in measurements[name]():
             lines.append(f"| {bar.what} | {bar.measured} | {bar.asked} | {VERDICTS[bar.met]} |")
             print(lines[-1], flush=True)
     if chosen.out is not None:
