@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from testbed.config.table import Table
 from testbed.units import parse_count, parse_seconds
@@ -46,6 +46,12 @@ class Slurm(Table):
         default_factory=dict,
         description='further options of sbatch by their long names, such as { constraint = "a100" }',
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.notice > self.time / 4:  # Slurm looks at its clock now and then, and may tell a minute early
+            raise ValueError("notice is at most a quarter of time")
+        return self
 
     @field_validator("extra")
     @classmethod

@@ -8,6 +8,7 @@ package by its name, and plain strings.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -21,6 +22,7 @@ from testbed.executors.run import Outcome
 from testbed.store import SweepFolder
 from testbed.sweep import Pack, cost
 
+_REACH = 10.0  # seconds that a cluster's head may take to answer
 _LOOK = 1.0  # seconds between looks at the folders
 _PATIENCE = 90.0  # seconds that tasks may take to write their checkpoints
 
@@ -66,6 +68,7 @@ def _connect(settings: Ray) -> None:
 
     consent = {name: value for name, value in os.environ.items() if name.startswith("TESTBED_")}
     try:
+        _reach(settings.address)
         ray.init(
             address=settings.address,
             logging_level="WARNING",
@@ -73,11 +76,18 @@ def _connect(settings: Ray) -> None:
             runtime_env={"env_vars": consent},
             **({"include_dashboard": False} if settings.address == "local" else {}),
         )
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f'execution.ray.address: found "{settings.address}", where no Ray cluster answers ({error}); start one with '
             '"ray start --head", or use "local"'
         ) from None
+
+
+def _reach(address: str) -> None:
+    """OSError where nothing answers at "host:port": Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
 
 
 class _Tasks:

@@ -70,7 +70,10 @@ def _paused(run_ids: str) -> Answer:
 
 def _is_running() -> bool:
     """Whether Slurm still counts the job as running: it is pre-empted then, and neither cancelled nor queued again already."""
-    command = ["squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}"]
+    array, number = (os.environ.get(name) for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"))
+    # the last job of an array has the array's own id, by which squeue would tell of all of them
+    job = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]
+    command = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
