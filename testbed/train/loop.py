@@ -25,6 +25,7 @@ from testbed.train.events import Diverged, Event, Finished, Interruptions, Logge
 from testbed.train.learner import make_learner, retire
 from testbed.train.schedule import branch_eval_steps, lr_factor
 from testbed.train.shelf import PATHS, Shelf
+from testbed.train.soundness import cursor_fault, tensors_fault
 from testbed.train.shortage import no_room, with_room
 
 _PROGRESS_SECONDS = 0.5
@@ -87,7 +88,7 @@ class Pack:
         self.horizons = specs[0].horizons
         self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
         self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
-        self.shelf = Shelf(folders[0], self.cursor.run_ids)
+        self.shelf = Shelf(folders[0], self.cursor.run_ids, self._fault)
         self.saved = time.monotonic()
 
     def _fail(self, asked: str) -> None:
@@ -239,6 +240,9 @@ class Pack:
         self.cursor = found.cursor
         if found.cursor.rows is not None:
             self.learner.split(found.cursor.rows)
+
+    def _fault(self, found: Checkpoint) -> str | None:
+        return cursor_fault(found.cursor, self.specs) or tensors_fault(found.tensors, self.learner.state())
 
     def _complaints(self, used: Checkpoint | None) -> Iterator[Warned]:
         """What is to be said of checkpoints that were no good; they are put out of the way."""

@@ -6,7 +6,7 @@ losses are the same; the furthest costs least.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -17,10 +17,10 @@ PATHS = ("trunk", "branch")
 
 
 class Shelf:
-    """Checkpoints in one folder, of the runs `run_ids`."""
+    """Checkpoints in one folder, of the runs `run_ids`; `fault` says why one of theirs cannot be gone on from."""
 
-    def __init__(self, folder: Path, run_ids: str) -> None:
-        self._folder, self._run_ids = folder, run_ids
+    def __init__(self, folder: Path, run_ids: str, fault: Callable[[Checkpoint], str | None]) -> None:
+        self._folder, self._run_ids, self._fault = folder, run_ids, fault
         self._unsound: dict[Path, str] = {}
 
     def save(self, path: str, tensors: dict[str, Tensor], cursor: Cursor) -> None:
@@ -38,9 +38,14 @@ class Shelf:
                 self._unsound[file] = str(reason)
         for _, file in sorted(found, reverse=True):
             try:
-                return read_checkpoint(file, self._run_ids)
+                checkpoint = read_checkpoint(file, self._run_ids)
             except Unsound as reason:
                 self._unsound[file] = str(reason)
+                continue
+            fault = self._fault(checkpoint)
+            if fault is None:
+                return checkpoint
+            self._unsound[file] = f"no state that the runs go through ({fault})"
         return None
 
     def drop(self, path: str) -> None:
