@@ -90,7 +90,8 @@ def find_law(name: str, key: str = "law") -> Law:
     if name in LAWS:
         return LAWS[name]
     if ":" not in name:
-        raise ConfigError(f'unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
+        place = "" if key == "law" else f"{key}: "
+        raise ConfigError(f'{place}unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
     found = find_class(name, key, ("value", "prepare"))
     if not issubclass(found, Law) or getattr(found, "__abstractmethods__", None):
         raise ConfigError(f"{key}: found {name!r}, which is no law; accepted: a class made from testbed.laws.Law")
