@@ -117,6 +117,17 @@ def test_whatever_is_damaged_inside_a_branch_the_losses_are_the_same(
     same(tiny_spec, tmp_path, events, undisturbed)
 
 
+def test_a_trunk_that_is_trained_again_can_be_stopped_too(tiny_spec, tiny_source, tmp_path, undisturbed):
+    events = stopped(tiny_spec, tiny_source, tmp_path, inside(tiny_spec, 1))
+    flip(tmp_path / TRUNK)
+    flip(tmp_path / BEFORE)
+    branch = tiny_spec.horizons[1]
+    stopped(tiny_spec, tiny_source, tmp_path, (branch.steps - branch.branch_step) // 2 + 20, events)
+    assert read_checkpoint(tmp_path / TRUNK, tiny_spec.run_id).cursor.step < tiny_spec.horizons[0].branch_step
+    assert goes_on(tiny_spec, tiny_source, tmp_path, events) == []
+    same(tiny_spec, tmp_path, events, undisturbed)
+
+
 def test_a_trunk_that_is_damaged_in_the_last_branch_is_not_missed(tiny_spec, tiny_source, tmp_path, undisturbed):
     events = stopped(tiny_spec, tiny_source, tmp_path, inside(tiny_spec, 2))
     flip(tmp_path / TRUNK)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ from testbed.study import Study
 from testbed.train import Diverged, Finished, Interruptions, Paused
 from testbed.train.divergence import ABOVE, LONG
 
-from .test_executors import Quiet, fresh
+from .sweeps import Quiet, fresh
 from .test_packed import pack_of
 from .test_train import CPU, StopAfter, losses, train_one
 
@@ -94,11 +95,12 @@ def test_the_others_of_a_pack_go_on(tiny_spec, tiny_source, tmp_path):
 # --- a sweep ------------------------------------------------------------------------------------
 
 
-def broken(tiny_toml, path, *overrides, lr=6e4, count=1):
-    """A sweep in whose plan the first runs have another rate than the others."""
+def broken(tiny_toml, path, *overrides, rates=(6e4,)):
+    """A sweep in whose plan the first runs have other rates than the others."""
     planned = fresh(tiny_toml, path / "planned", *FAST, *overrides)
-    changed = {spec.run_id for spec in planned.of_role("grid")[:count]}
-    specs = tuple(at_rate(spec, lr) if spec.run_id in changed else spec for spec in planned.specs)
+    first = planned.of_role("grid")[: len(rates)]
+    changed = {spec.run_id: at_rate(spec, lr) for spec, lr in zip(first, rates, strict=True)}
+    specs = tuple(changed.get(spec.run_id, spec) for spec in planned.specs)
     return Study(SweepFolder.create(path / "sweep", planned.config, specs))
 
 
@@ -138,8 +140,6 @@ def test_nothing_is_sealed_without_being_told_to(failed):
 
 
 def test_a_fit_without_failed_runs_says_which_cells_it_lacks(failed, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(failed[0].folder.path, copy)
     end = command("predict", copy, "--without-failed")
@@ -163,8 +163,6 @@ def test_a_fit_without_failed_runs_says_which_cells_it_lacks(failed, tmp_path):
 
 
 def test_the_whole_loop_without_failed_runs(failed, tmp_path):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(failed[0].folder.path, copy)
     study = Study.open(copy)
@@ -176,46 +174,45 @@ def test_the_whole_loop_without_failed_runs(failed, tmp_path):
     assert len(Study.open(copy).folder.forecast().missing) == 3
 
 
-def test_too_little_is_left(tiny_toml, tmp_path):
-    study = broken(tiny_toml, tmp_path, count=5)
-    with pytest.raises(RunFailed):
-        study.train("grid", Quiet())
+def test_too_little_is_left(failed, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(failed[0].folder.path, copy)
+    study = Study.open(copy)
+    for spec in study.grid[1:5]:
+        (study.folder.run(spec).path / "done.json").unlink()
+        study.folder.run(spec).fail("the loss was lost", "")
     with pytest.raises(ConfigError, match=r"too little is left without the failed runs .*--retry-failed"):
         study.seal(without_failed=True)
 
 
-def test_a_diverged_run_is_tried_once_more_at_a_lower_rate(tiny_toml, tmp_path):
-    study = broken(tiny_toml, tmp_path, "train.retry_lr=1e-7")
-    study.train("grid", Quiet())
-    (bad, *_), again = study.grid, study.grid[-1]
-    assert again.retry_of == bad.run_id
-    assert (again.lr, again.lr_hidden) == pytest.approx((bad.lr * 1e-7, bad.lr_hidden * 1e-7))
-    assert study.folder.run(again).state() == "done"
-    assert study.folder.run(bad).state() == "failed"
-    points = study.points()
-    assert set(points.loc[points["run"] == again.run_id, "retry_of"]) == {bad.run_id}
-    assert points.loc[points["run"] != again.run_id, "retry_of"].isna().all()
-    forecast = study.seal()
-    assert forecast.missing == ()
-    assert [(r.run, r.retry_of, r.lr) for r in forecast.retried] == [(again.run_id, bad.run_id, again.lr)]
-    assert f"{again.run_id} at {again.lr:g} for {bad.run_id}" in words.forecast_sentence(forecast)
-    assert forecast.n_runs == 6
-    assert words.retried_sentence(forecast.retried) in study.report().read_text()
-    status = " ".join(command("status", study.folder.path).stdout.split())
-    assert f"{again.run_id} is the second try of {bad.run_id}" in status
-    # the folder is that of the same configuration still, and nothing is tried a third time
-    taken_up = Study(SweepFolder.open(study.folder.path))
-    taken_up.train("grid", Quiet())
-    assert taken_up.folder.specs == study.folder.specs
-
-
-def test_a_second_try_that_fails_too_is_told_once(tiny_toml, tmp_path):
-    study = broken(tiny_toml, tmp_path, "train.retry_lr=0.5")
+def test_diverged_runs_are_tried_once_more_at_a_lower_rate(tiny_toml, tmp_path):
+    """One is mended by that, the other diverges again."""
+    study = broken(tiny_toml, tmp_path, "train.retry_lr=1e-7", rates=(6e4, 6e12))
     with pytest.raises(RunFailed) as caught:
         study.train("grid", Quiet())
-    bad = study.grid[0]
-    assert f"1 of 7 grid runs failed:\n  {bad.run_id}: " in str(caught.value)
-    assert "(as well as at 30000: the training loss was" in str(caught.value)
+    (first, second, *_, again, in_vain), folder = study.grid, study.folder
+    assert (again.retry_of, in_vain.retry_of) == (first.run_id, second.run_id)
+    assert (again.lr, again.lr_hidden) == pytest.approx((first.lr * 1e-7, first.lr_hidden * 1e-7))
+    states = [folder.run(spec).state() for spec in (first, second, again, in_vain)]
+    assert states == ["failed", "failed", "done", "failed"]
+    assert f"1 of 8 grid runs failed:\n  {second.run_id}: " in str(caught.value), "a failure is told once"
+    assert "(as well as at 600000: the training loss was" in str(caught.value)
+    points = study.points()
+    assert set(points.loc[points["run"] == again.run_id, "retry_of"]) == {first.run_id}
+    assert points.loc[points["run"] != again.run_id, "retry_of"].isna().all()
+    forecast = study.seal(without_failed=True)
+    assert {cell.run for cell in forecast.missing} == {second.run_id}
+    assert [(r.run, r.retry_of, r.lr) for r in forecast.retried] == [(again.run_id, first.run_id, again.lr)]
+    assert f"{again.run_id} at {again.lr:g} for {first.run_id}" in words.forecast_sentence(forecast)
+    assert forecast.n_runs == 5
+    assert words.retried_sentence(forecast.retried) in study.report().read_text()
+    status = " ".join(command("status", folder.path).stdout.split())
+    assert f"{again.run_id} is the second try of {first.run_id}" in status
+    # the folder is that of the same configuration still, and nothing is tried a third time
+    taken_up = Study(SweepFolder.open(folder.path))
+    with pytest.raises(RunFailed):
+        taken_up.train("grid", Quiet())
+    assert taken_up.folder.specs == folder.specs
 
 
 def test_a_plan_with_second_tries_is_taken_up_again(tiny_toml, tmp_path):

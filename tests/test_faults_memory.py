@@ -19,7 +19,7 @@ from testbed.train.learner import make_learner
 from testbed.train.module import ModuleLearner
 from testbed.train.packed import PackedLearner
 
-from .test_executors import fresh
+from .sweeps import fresh
 from .test_train import CPU, StopAfter, train_one
 
 WIDE = (

@@ -66,6 +66,10 @@ def main() -> NoReturn:
             "interrupted; every run at work has written its checkpoint, and the same command goes on from there"
         )
         sys.exit(130)
+    except OSError as error:
+        errors.print(f"error: {error.filename or 'a file'}: {error.strerror or error}; ", markup=False, end="")
+        errors.print("make it readable, or its disk available and writable again, and repeat the command")
+        sys.exit(2)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's usage errors
             errors.print(f"error: {error.format_message()}", markup=False)

@@ -25,7 +25,7 @@ from testbed.errors import ConfigError, TestbedError
 from testbed.executors.engines import processes
 from testbed.executors.executor import ATTEMPTS, Attempts, Watcher
 from testbed.executors.run import Outcome
-from testbed.files import stay_inside
+from testbed.files import not_writable, stay_inside
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
 from testbed.sweep import Pack, cost
@@ -181,7 +181,10 @@ class LocalExecutor:
 
     def _start(self, sweep: SweepFolder, slot: dict[str, str]) -> _Worker:
         logs = stay_inside(sweep.path, sweep.path / "logs")
-        logs.mkdir(exist_ok=True)
+        try:
+            logs.mkdir(exist_ok=True)
+        except OSError as error:
+            raise not_writable(logs, error) from error
         device = "cuda" if "CUDA_VISIBLE_DEVICES" in slot else "cpu"
         # a fixed threshold keeps glibc from giving large blocks back and faulting them in again at every step
         memory = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}

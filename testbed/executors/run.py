@@ -52,6 +52,11 @@ def run_pack(
     takes over meanwhile, is held. DiskError where the folder can no longer be written or read: nothing is
     marked, and the runs go on from their checkpoints once the disk is back.
     """
+    if not SweepFolder.exists(sweep.path):
+        raise DiskError(
+            f"{sweep.path}: the sweep's folder has vanished while it was trained; make its disk available again and repeat "
+            "the command"
+        )
     execution = sweep.config.execution
     folders = [sweep.run(spec) for spec in specs]
     if all(folder.done() for folder in folders):

@@ -17,7 +17,9 @@ def failed(folder: SweepFolder, role: str) -> dict[str, str]:
     reasons = {
         spec.run_id: failure.reason
         for spec in folder.of_role(role)
-        if (failure := folder.run(spec).failure()) and spec.run_id not in replaced
+        if spec.run_id not in replaced
+        and (failure := folder.run(spec).failure()) is not None
+        and folder.run(spec).done() is None
     }
     tried = {spec.retry_of: spec for spec in folder.of_role(role) if spec.run_id in reasons and spec.retry_of}
     for run_id, again in tried.items():  # one failure, told once

@@ -187,7 +187,8 @@ def machine() -> str:
 def _lock(folder: Path) -> Iterator[bool]:
     """Hold the run's file lock; Held if another process has it. False where the disk knows no locks."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)  # and no further: where the sweep's folder has vanished nothing is made
+        folder.mkdir(exist_ok=True)
         lock = (folder / "lock").open("ab")
     except OSError as error:
         raise not_writable(folder / "lock", error) from error

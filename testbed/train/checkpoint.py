@@ -23,6 +23,7 @@ from testbed.errors import FolderError
 from testbed.files import canonical_json, keep, not_writable, replacing
 from testbed.train.divergence import Looks
 
+_HEADER = "testbed"
 _THREADS = 8  # that digests are taken in, at most: one reads memory no faster than a disk writes
 _ONE_THREAD = 1 << 24  # bytes of a state up to which a second thread is not worth its start
 
@@ -120,7 +121,9 @@ def read_weights(path: Path, run_id: str) -> dict[str, Tensor]:
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     held = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        save_file(held, path, metadata=metadata | {"digest": _digest(held, metadata)})
+        # one entry, since the library writes several in any order
+        header = json.dumps(metadata | {"digest": _digest(held, metadata)})
+        save_file(held, path, metadata={_HEADER: header})
     except SafetensorError as error:  # that is how it tells of a full disk
         raise not_writable(path, OSError(str(error))) from error
 
@@ -142,8 +145,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            return {str(name): str(value) for name, value in header.items()}
+    except (SafetensorError, OSError, ValueError, LookupError, AttributeError) as error:
         raise Unsound(f"damaged ({error})") from None
 
 

@@ -25,8 +25,8 @@ from testbed.train.events import Diverged, Event, Finished, Interruptions, Logge
 from testbed.train.learner import make_learner, retire
 from testbed.train.schedule import branch_eval_steps, lr_factor
 from testbed.train.shelf import PATHS, Shelf
-from testbed.train.soundness import cursor_fault, tensors_fault
 from testbed.train.shortage import no_room, with_room
+from testbed.train.soundness import cursor_fault, tensors_fault
 
 _PROGRESS_SECONDS = 0.5
 _FINITE_EVERY = 32  # steps between looks at the losses; a look makes a GPU wait

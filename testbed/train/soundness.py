@@ -24,8 +24,8 @@ def cursor_fault(cursor: Cursor, specs: Sequence[RunSpec]) -> str | None:
     if not 0 <= cursor.horizon < len(spec.horizons):
         return f"horizon {cursor.horizon} of {len(spec.horizons)}"
     horizon = spec.horizons[cursor.horizon]
-    started = spec.horizons[cursor.horizon - 1].branch_step if cursor.horizon else 0
-    first, last = (horizon.branch_step, horizon.steps) if cursor.in_branch else (started, horizon.branch_step)
+    # a trunk may stand before the last branch point: where its checkpoints were damaged it is trained again
+    first, last = (horizon.branch_step, horizon.steps) if cursor.in_branch else (0, horizon.branch_step)
     if not first <= cursor.step <= last:
         return f"step {cursor.step}, accepted: {first} to {last}"
     spent = cursor.step + sum(h.steps - h.branch_step for h in spec.horizons[: cursor.horizon])
