@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,24 @@ def simulated() -> Iterator[Bar]:
             yield Bar(f"{name}{which}: the chosen grid", _in_words(both.chosen), "-", None)
             for truth, law in truths(name).items():
                 yield from _compared(both, f"{name}{which}, {truth}", law, furthest == 2)
+
+
+def reach() -> Iterator[Bar]:
+    """How much of it is reach: the chosen grid beside a plain one that goes as far, at the same FLOPs.
+
+    Horizons to twice those of quick_synthetic.toml leave money for three of its widths and two seeds of each.
+    """
+    both = pair("quick_synthetic")
+    far = tuple(
+        rung._replace(tokens=tuple(2 * tokens for tokens in rung.tokens), seeds=2)
+        for rung in both.plain
+        if rung.n in {size.n for size in both.chosen}
+    )
+    flops = sum(r.seeds * r.flops_per_token * (0.8 * r.tokens[-1] + 0.2 * sum(r.tokens)) for r in far)
+    yield Bar("a plain grid that goes as far: FLOPs to the chosen's", f"{flops / both.flops[1]:.3f}", "-", None)
+    for truth, law in truths("quick_synthetic").items():
+        for bar in _compared(replace(both, plain=far), f"against it, {truth}", law, False):
+            yield replace(bar, met=None)
 
 
 def truths(name: str) -> dict[str, tuple[Law, Mapping[str, float]] | None]:
@@ -284,4 +302,10 @@ def _in_words(grid: tuple[Planned, ...]) -> str:
     return "; ".join(f"{r.n / 1e3:.1f}k: {', '.join(f'{t / 1e3:.0f}k' for t in r.tokens)} x {r.seeds}" for r in grid)
 
 
-MEASUREMENTS = {"simulated": simulated, "predicted": predicted, "trained": trained, "suggested": suggested}
+MEASUREMENTS = {
+    "simulated": simulated,
+    "reach": reach,
+    "predicted": predicted,
+    "trained": trained,
+    "suggested": suggested,
+}
