@@ -30,7 +30,7 @@ from testbed.sweep import Pack, cost
 from testbed.train import estimate
 
 _GIB = 2**30
-_ITSELF = _GIB  # of each process: the interpreter and its libraries, on a CPU
+_ITSELF = _GIB // 2  # of each process, the task's own too: the interpreter and its libraries, on a CPU
 _WITH_CUDA = 4 * _GIB  # and with CUDA's
 _ARRAY = 1000  # jobs of an array; Slurm's MaxArraySize is 1001 where a cluster says nothing else
 _REQUEUES = 100_000  # as often as it takes: each start of a job goes on where the one before was stopped
