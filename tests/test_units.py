@@ -74,7 +74,9 @@ def test_shown_times_read_back(seconds):
     assert parse_seconds(show_seconds(seconds)) == pytest.approx(seconds, abs=60 if seconds >= 3600 else 0)
 
 
-@pytest.mark.parametrize("text", ["", "4", "h", "4 x", "4 h x", "-1 h", -1, True, None, [1], float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "text", ["", "4", "h", "4 x", "4 h x", "-1 h", -1, True, None, [1], float("inf"), float("nan")]
+)
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="a time is"):
         parse_seconds(text)
