@@ -1,9 +1,10 @@
-"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|design|train|scale [--only NAME ...].
+"""Figures to hold the product to, measured here and now: python scripts/bench.py fit|design|train|scale|ledger [--only NAME ...].
 
 `fit`: the fitter against exact optima, published results, other implementations and its own promises.
 `design`: grids that are chosen against plain ones of as many FLOPs, simulated and really trained.
 `train`: training speed against transformers' Trainer and a plain loop (bench.py train --help).
 `scale`: what the reading commands take on sweeps of thousands of runs (bench.py scale --help).
+`ledger`: how well a sweep tells the time that it still takes.
 Times are CPU seconds of one thread, and ratios of times taken in the same run.
 """
 
@@ -31,8 +32,12 @@ def main() -> None:
         from scripts.bench_scale import main as scale
 
         return scale(sys.argv[2:])
+    if sys.argv[1:2] == ["ledger"]:
+        from scripts.bench_ledger import main as ledger
+
+        return ledger(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["fit", "design", "train", "scale"])
+    parser.add_argument("what", choices=["fit", "design", "train", "scale", "ledger"])
     parser.add_argument("--only", nargs="*", default=None, help="names of single measurements")
     parser.add_argument("--out", type=Path, default=None, help="write the table as Markdown too")
     chosen = parser.parse_args()

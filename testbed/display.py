@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from testbed.executors import Outcome
 from testbed.records import Eval, Role, RunSpec
+from testbed.store.budget import account
 from testbed.store.ledger import Ledger
 from testbed.study import Study
 from testbed.units import show_count, show_seconds
@@ -34,15 +35,20 @@ class _Account:
     def __init__(self, study: Study, role: Role) -> None:
         self._study = study
         self.specs = study.folder.of_role(role)
+        self._workers = study.workers(self.specs)
         self.started = time.monotonic()
 
     def read(self) -> tuple[float, str]:
-        """The share of the work that is done, and the time that is left, in words."""
-        ledger = Ledger.of(self._study.folder, self.specs)
-        if not any(entry.steps for entry in ledger.entries):
-            return ledger.share, ""
-        left = ledger.seconds_left(self._study.workers(self.specs))
-        return ledger.share, f"about {show_seconds(left)} left" if left else ""
+        """The share of the work that is done; the time that is left and what is spent of a budget, in words."""
+        folder = self._study.folder
+        ledger = Ledger.of(folder, self.specs)
+        words = []
+        if any(entry.steps for entry in ledger.entries) and (left := ledger.seconds_left(self._workers)):
+            words.append(f"about {show_seconds(left)} left")
+        if folder.config.budget is not None:
+            whole = ledger if len(self.specs) == len(folder.specs) else Ledger.of(folder)
+            words.append(f"{account(whole.spent, folder.config.budget)} spent")
+        return ledger.share, ", ".join(words)
 
 
 class Bars:

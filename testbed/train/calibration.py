@@ -17,8 +17,9 @@ from testbed.train.learner import Learner, make_learner
 from testbed.train.schedule import branch_eval_steps
 
 _UNCOUNTED = 2  # steps before the clock counts
-_ROUNDS = 4
-_ROUND_SECONDS = 0.04  # of steps in a round, and at least one
+_ROUNDS = 5
+_ROUND_SECONDS = 0.04  # of steps in a round
+_LEAST = 4  # steps in a round: twenty in all
 _FACTOR = 1e-3  # share of the peak rates; whatever is learned here is thrown away
 
 
@@ -49,7 +50,7 @@ def measure_paces(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, dev
         learners = [make_learner(tuple(map(_one_process, pack)), source, device) for pack in packs]
         for learner in learners:
             _timed(learner, range(_UNCOUNTED), device)
-        counts = [max(1, round(_ROUND_SECONDS / _timed(learner, range(1), device))) for learner in learners]
+        counts = [max(_LEAST, round(_ROUND_SECONDS / _timed(learner, range(1), device))) for learner in learners]
         rounds = [
             [_timed(learner, range(count), device) for learner, count in zip(learners, counts, strict=True)]
             for _ in range(_ROUNDS)
