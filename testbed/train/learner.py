@@ -54,6 +54,10 @@ class Learner(Protocol):
         """Everything that changes while training, by name; tensors of the learner's own, not copies."""
         ...
 
+    def layout(self) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        """Shape and type of each tensor of `state`, the same in all processes; gathers nothing."""
+        ...
+
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state; the learner then goes on as the one that gave it would."""
         ...

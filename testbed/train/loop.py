@@ -242,7 +242,7 @@ class Pack:
             self.learner.split(found.cursor.rows)
 
     def _fault(self, found: Checkpoint) -> str | None:
-        return cursor_fault(found.cursor, self.specs) or tensors_fault(found.tensors, self.learner.state())
+        return cursor_fault(found.cursor, self.specs) or tensors_fault(found.tensors, self.learner.layout())
 
     def _complaints(self, used: Checkpoint | None) -> Iterator[Warned]:
         """What is to be said of checkpoints that were no good; they are put out of the way."""

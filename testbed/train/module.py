@@ -141,6 +141,12 @@ class ModuleLearner:
         tensors = {name: whole(tensor) for name, tensor in self._changing().items()}
         return tensors | {"loss_sum": self._ranks.all(self._loss_sum)}
 
+    def layout(self) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        """Those of the whole tensors, and a sum of losses for each process."""
+        sums = torch.Size([self._ranks.count * len(self._loss_sum)])
+        found = {name: (tensor.shape, tensor.dtype) for name, tensor in self._changing().items()}
+        return found | {"loss_sum": (sums, self._loss_sum.dtype)}
+
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state."""
         mine = tensors | {"loss_sum": self._ranks.own(tensors["loss_sum"])}

@@ -117,6 +117,10 @@ class PackedLearner:
         weights = {f"weight/{name}": row.detach() for name, row in self.network.named_parameters()}
         return weights | moments(self.network, self.optimizer) | {"loss_sum": self._loss_sum}
 
+    def layout(self) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        """Those of the state."""
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in self.state().items()}
+
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over a state."""
         with torch.no_grad():

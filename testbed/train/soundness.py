@@ -57,15 +57,16 @@ def _are_looks(looks: Looks, runs: int) -> bool:
     return True
 
 
-def tensors_fault(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
-    """Why these are not the tensors of a learner whose state is `state`, with the generators' states; None where they are."""
-    wanted = dict(state) | {"generator/cpu": torch.get_rng_state()}
+def tensors_fault(tensors: Mapping[str, Tensor], layout: Mapping[str, tuple[torch.Size, torch.dtype]]) -> str | None:
+    """Why these are not the tensors of a learner of this layout, with the generators' states; None where they are."""
+    generator = torch.get_rng_state()
+    wanted = dict(layout) | {"generator/cpu": (generator.shape, generator.dtype)}
     others = [name for name in tensors if name not in wanted and name not in _GENERATORS]
     missing = [name for name in wanted if name not in tensors]
     if others or missing:
         return f"{'no' if missing else 'a foreign'} tensor {(missing or others)[0][:100]!r}"
-    for name, tensor in wanted.items():
+    for name, (shape, dtype) in wanted.items():
         found = tensors[name]
-        if found.shape != tensor.shape or found.dtype != tensor.dtype:
-            return f"{name} is {found.dtype} {list(found.shape)}, not {tensor.dtype} {list(tensor.shape)}"
+        if (found.shape, found.dtype) != (shape, dtype):
+            return f"{name} is {found.dtype} {list(found.shape)}, not {dtype} {list(shape)}"
     return None
