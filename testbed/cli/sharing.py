@@ -19,8 +19,11 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="a new folder")],
 ) -> None:
     """Write a run as a model folder of transformers, with tokenizer and card."""
+    from transformers.utils.logging import disable_progress_bar
+
     from testbed.sharing.export import export as export_run
 
+    disable_progress_bar()
     export_run(run, out)
     console.print(f"written: {out}", markup=False, soft_wrap=True)
 
