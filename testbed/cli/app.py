@@ -18,6 +18,8 @@ from testbed.cli.output import console, errors
 from testbed.errors import TestbedError
 from testbed.extension import allow_code
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -62,10 +64,7 @@ def main() -> NoReturn:
         errors.print(str(error), markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        errors.print(
-            "interrupted; every run at work has written its checkpoint, and the same command goes on from there"
-        )
-        sys.exit(130)
+        code = _INTERRUPTED
     except OSError as error:
         errors.print(f"error: {error.filename or 'a file'}: {error.strerror or error}; ", markup=False, end="")
         errors.print("make it readable, or its disk available and writable again, and repeat the command")
@@ -75,6 +74,10 @@ def main() -> NoReturn:
             errors.print(f"error: {error.format_message()}", markup=False)
             sys.exit(2)
         raise
+    if code == _INTERRUPTED:  # which typer gives back, too
+        errors.print(
+            "interrupted; every run at work has written its checkpoint, and the same command goes on from there"
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 
