@@ -252,9 +252,9 @@ def _crossing(compute: Array, gap: Array, middle: float) -> float:
 
 
 def _spread(fit: Fit, name: str) -> Array:
-    """How far the resamples of a parameter lie from their mean, inflated for the finite number of seeds."""
+    """How far the resamples of a parameter lie from its estimate, inflated for the finite number of seeds."""
     draws = fit.resamples[:, list(fit.theta).index(name)]
-    return np.asarray(fit.rows.inflation * (draws - draws.mean()))
+    return np.asarray(fit.rows.inflation * (draws - fit.theta[name]))
 
 
 def _times(value: float) -> str:
