@@ -37,21 +37,32 @@ from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
 from testbed.store.cells import diverged, failed, missing_cells, retried, unfinished
 from testbed.store.table import sweep_points
-from testbed.sweep import Plan, design_warnings, plan, retries
+from testbed.sweep import Plan, Rung, design_warnings, plan, retries, rungs
 from testbed.train import choose_device
 from testbed.validate import Circumstances, check_design, check_what_is_left, fit_laws, judge, make_forecast
 from testbed.validate.certificate import read_certificate
 
 
-def settle(config: Config) -> tuple[TokenSource, Plan]:
-    """Open the data, plan every run, and make sure that the forecast can be made of them."""
+def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]:
+    """Open the data, plan every run, and make sure that the forecast can be made of them.
+
+    A design is chosen once: of a configuration that has its folder at `path` it is what stands there.
+    """
     source = open_source(config.data)
-    made = plan(config, source.facts, chosen_rungs(config, source.facts))
+    made = plan(config, source.facts, _recorded_rungs(config, path) or chosen_rungs(config, source.facts))
     if made.target:
         cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
         seeds = min(Counter(spec.shape.width for spec in made.grid).values())
         check_design(config.forecast, len(cells), seeds)
     return source, made
+
+
+def _recorded_rungs(config: Config, path: Path | None) -> tuple[Rung, ...] | None:
+    """The rungs of the chosen design that the folder at `path` holds; None where there is none of this configuration."""
+    if config.grid.design is None or path is None or not SweepFolder.exists(path):
+        return None
+    folder = SweepFolder.open(path)
+    return rungs(folder.of_role("grid")) if folder.config.hash() == config.hash() else None
 
 
 def engines(config: Config, made: Plan, source: TokenSource | None) -> Engines:
@@ -79,7 +90,7 @@ class Study:
     def create(cls, config: Config, path: Path | None = None) -> Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
         path = path or Path("runs") / config.name
-        source, made = settle(config)
+        source, made = settle(config, path)
         seconds = None
         if not SweepFolder.exists(path):
             made = engines(config, made, source).fitting()

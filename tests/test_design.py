@@ -32,8 +32,9 @@ from testbed.fit.prediction.discrepancy import Covariance
 from testbed.fit.prediction.kriging import Kriging, krige
 from testbed.ladder import candidates_of, rung_specs, target_columns
 from testbed.laws import LAWS
-from testbed.study import settle
-from testbed.sweep import plan
+from testbed.store import SweepFolder
+from testbed.study import Study, settle
+from testbed.sweep import plan, rungs
 from tests.conftest import TRUTH, planted_points
 
 NOISE = Noise(0.003, 0.002)
@@ -334,3 +335,12 @@ def test_a_design_needs_a_target(tiny_toml, tmp_path) -> None:
 
 def _set(changes: dict[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in changes.items()]
+
+
+def test_a_folder_keeps_the_design_that_was_chosen_for_it(tiny_toml: Path, tmp_path: Path) -> None:
+    config = load_config(tiny_toml, _set(OPTIMAL | {"grid.budget": '"400G"'}))
+    study = Study.create(config, tmp_path / "sweep")
+    assert rungs(settle(config, tmp_path / "sweep")[1].grid) == rungs(study.grid)
+    fewer = [spec for spec in study.folder.specs if spec.init_seed != max(s.init_seed for s in study.grid)]
+    other = SweepFolder.create(tmp_path / "other", config, tuple(fewer))  # as a release that chooses otherwise made it
+    assert Study.create(config, other.path).folder.specs == other.specs

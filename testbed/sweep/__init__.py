@@ -2,7 +2,7 @@
 
 from testbed.sweep.checks import design_warnings
 from testbed.sweep.pack import Pack, cost, makespan, packed, packs, same_kind
-from testbed.sweep.planning import Plan, Rung, learning_rates, plan
+from testbed.sweep.planning import Plan, Rung, learning_rates, plan, rungs
 from testbed.sweep.retries import retries
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "packs",
     "plan",
     "retries",
+    "rungs",
     "same_kind",
 ]

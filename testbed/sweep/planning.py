@@ -50,6 +50,18 @@ class Plan:
         return next(spec for spec in self.runs if spec.run_id == run_id)
 
 
+def rungs(grid: Sequence[RunSpec]) -> tuple[Rung, ...]:
+    """What a planned grid has taken of each width, in the plan's order."""
+    taken: dict[int, list[RunSpec]] = {}
+    for spec in grid:
+        if spec.retry_of is None:
+            taken.setdefault(spec.shape.width, []).append(spec)
+    return tuple(
+        Rung(width, tuple(h.tokens for h in runs[0].horizons), len({spec.init_seed for spec in runs}))
+        for width, runs in taken.items()
+    )
+
+
 def plan(config: Config, facts: DataFacts, chosen: Sequence[Rung] | None = None) -> Plan:
     """Every run of `config` on data with these facts, or of its grid those chosen; ConfigError where the two do not fit."""
     from testbed.models import find_family  # which brings torch: what only reads a plan does without
