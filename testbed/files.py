@@ -155,7 +155,10 @@ def digest(value: Any) -> str:
 def not_writable(path: Path, error: OSError) -> DiskError:
     """The message for a file that could not be written."""
     reason = error.strerror or str(error)
-    return DiskError(f"cannot write {path}: {reason}; give a folder with write permission and free space (--out)")
+    return DiskError(
+        f"cannot write {path}: {reason}; see to free space and write permission there and repeat the command, or give another "
+        "folder (--out)"
+    )
 
 
 def _unlinked(path: str, flags: int) -> int:

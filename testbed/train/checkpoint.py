@@ -125,7 +125,7 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
         header = json.dumps(metadata | {"digest": _digest(held, metadata)})
         save_file(held, path, metadata={_HEADER: header})
     except SafetensorError as error:  # that is how it tells of a full disk
-        raise not_writable(path, OSError(str(error))) from error
+        raise not_writable(path.with_name(path.name.lstrip(".").rpartition(".")[0]), OSError(str(error))) from error
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
