@@ -31,6 +31,7 @@ class Heart:
         self.purse = purse
         self._started = self._alive = time.monotonic()
         self._first: int | None = None
+        self._begun: float | None = None
         self._reached = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -39,7 +40,8 @@ class Heart:
         """The training lives; `reached` are the optimiser steps that each run stands at, of spec.steps."""
         self._alive = time.monotonic()
         if reached is not None:
-            self._first = reached if self._first is None else self._first
+            if self._first is None:
+                self._first, self._begun = reached, self._alive
             self._reached = reached
 
     def check(self) -> None:
@@ -75,7 +77,9 @@ class Heart:
 
     def _renew(self, claim: Claim) -> None:
         first = self._reached if self._first is None else self._first
-        claim.renew(self._reached - first, self._reached, (time.monotonic() - self._started) / len(self._claims))
+        now, share = time.monotonic(), len(self._claims)
+        setup = (now if self._begun is None else self._begun) - self._started
+        claim.renew(self._reached - first, self._reached, (now - self._started) / share, setup / share)
 
     def _end(self, silent: float) -> None:
         _log.error("no step for %.0f seconds: this process hangs and is ended; its runs are tried again", silent)

@@ -14,7 +14,7 @@ from testbed.store.run import RunFolder, State
 from testbed.store.sweep import SweepFolder
 from testbed.sweep import Pack, cost, makespan, packs
 
-_TRUST = 50  # steps that what was reckoned before weighs, beside the steps measured since
+_TRUST = 50  # steps that what was reckoned before weighs, beside those measured since
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,17 @@ class Spend:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: how far it has come, of spec.steps, and the steps and seconds (its share of its pack's) spent on it."""
+    """One run: how far it has come, of spec.steps, and what was spent on it: steps, and seconds (its share of its pack's).
+
+    `setup` are those of the seconds that passed before first steps.
+    """
 
     spec: RunSpec
     state: State
     reached: int
     steps: int
     seconds: float
+    setup: float = 0.0
 
     @property
     def spent(self) -> Spend:
@@ -45,6 +49,18 @@ class Entry:
         tokens = self.steps * self.spec.batch_tokens
         flops = tokens * self.spec.counts.flops_per_token
         return Spend(flops, tokens, self.seconds * self.spec.engine.processes)
+
+    @property
+    def work(self) -> float:
+        """What was done on it, in steps: an evaluation is worth the steps that it takes the time of."""
+        return self.steps + _evaluations(self.spec, self.reached) * _worth(self.spec)
+
+    @property
+    def work_left(self) -> float:
+        """What it still takes to its end, in steps."""
+        if not self.left:
+            return 0.0
+        return self.left + (_evaluations(self.spec) - _evaluations(self.spec, self.reached)) * _worth(self.spec)
 
     @property
     def left(self) -> int:
@@ -88,8 +104,8 @@ class Ledger:
     @property
     def share(self) -> float:
         """The share of the work that is done, by the seconds that it takes; 1 where there is nothing to do."""
-        left = sum(entry.left * self._pace(entry.spec) for entry in self.entries)
-        whole = sum(entry.spec.steps * self._pace(entry.spec) for entry in self.entries if entry.state != "failed")
+        left = sum(entry.work_left * self._pace(entry.spec) for entry in self.entries)
+        whole = sum(_work(entry.spec) * self._pace(entry.spec) for entry in self.entries if entry.state != "failed")
         return 1 - left / whole if whole else 1.0
 
     def cost(self, entries: Iterable[Entry]) -> Spend:
@@ -97,7 +113,7 @@ class Ledger:
         total = Spend()
         for entry in entries:
             tokens = entry.left * entry.spec.batch_tokens
-            seconds = entry.left * self._pace(entry.spec) * entry.spec.engine.processes
+            seconds = entry.work_left * self._pace(entry.spec) * entry.spec.engine.processes
             total += Spend(tokens * entry.spec.counts.flops_per_token, tokens, seconds)
         return total
 
@@ -118,39 +134,64 @@ class Ledger:
         working: list[tuple[float, float]] = []
         waiting: list[tuple[float, float]] = []
         for pack, rows in self.packs():
-            seconds = sum(row.left * self._pace(row.spec) for row in rows)
+            seconds = sum(row.work_left * self._pace(row.spec) for row in rows)
             (working if any(row.state == "running" for row in rows) else waiting).append((cost(pack), seconds))
         order = [seconds for _, seconds in sorted(waiting, reverse=True)]
         return makespan([*(seconds for _, seconds in working), *order], max(workers, len(working)))
 
     def _pace(self, spec: RunSpec) -> float:
         """Seconds of one step of the run, its share: as its kind has taken so far, and before that as was reckoned."""
-        seconds, steps = self._measured.get(_kind(spec), (0.0, 0))
-        return (seconds + _TRUST * self._scale * self._reckoned(spec)) / (steps + _TRUST)
+        seconds, work = self._measured.get(_kind(spec), (0.0, 0.0))
+        return (seconds + _TRUST * self._scale * self._reckoned(spec)) / (work + _TRUST)
 
     @cached_property
     def _by_run(self) -> dict[str, Entry]:
         return {entry.spec.run_id: entry for entry in self.entries}
 
     @cached_property
-    def _measured(self) -> dict[Hashable, tuple[float, int]]:
-        found: dict[Hashable, tuple[float, int]] = {}
+    def _measured(self) -> dict[Hashable, tuple[float, float]]:
+        """Seconds after the first steps, and the work done in them, of each kind of run."""
+        found: dict[Hashable, tuple[float, float]] = {}
         for entry in self.entries:
             if entry.steps:
-                seconds, steps = found.get(_kind(entry.spec), (0.0, 0))
-                found[_kind(entry.spec)] = (seconds + entry.seconds, steps + entry.steps)
+                seconds, work = found.get(_kind(entry.spec), (0.0, 0.0))
+                found[_kind(entry.spec)] = (seconds + entry.seconds - entry.setup, work + entry.work)
         return found
 
     @cached_property
     def _scale(self) -> float:
         """How many times as long as reckoned the steps have taken."""
-        reckoned = sum(entry.steps * self._reckoned(entry.spec) for entry in self.entries)
-        return sum(entry.seconds for entry in self.entries) / reckoned if reckoned else 1.0
+        begun = [entry for entry in self.entries if entry.steps]
+        reckoned = sum(entry.work * self._reckoned(entry.spec) for entry in begun)
+        return sum(entry.seconds - entry.setup for entry in begun) / reckoned if reckoned else 1.0
 
     def _reckoned(self, spec: RunSpec) -> float:
         """Seconds of one step as the plan has it; without one in proportion to its FLOPs, in a unit that _scale mends."""
         whole = self._predicted.get(spec.run_id)
-        return (cost((spec,)) * 1e-10 if whole is None else whole) / spec.steps
+        return (cost((spec,)) * 1e-10 if whole is None else whole) / _work(spec)
+
+
+def _work(spec: RunSpec) -> float:
+    return spec.steps + _evaluations(spec) * _worth(spec)
+
+
+def _worth(spec: RunSpec) -> float:
+    """Steps that an evaluation takes the time of: it is a forward pass, a third of a step's work, of the validation tokens."""
+    return spec.data.val_tokens / (3 * spec.batch_tokens)
+
+
+def _evaluations(spec: RunSpec, reached: int | None = None) -> int:
+    """Evaluations among the run's first `reached` steps, or all of them: the trunk's, then each cooldown's where it branches."""
+    done, trunk, count = 0, 0, 0
+    for horizon in spec.horizons:
+        here = [step for step in spec.trunk_evals if trunk < step <= horizon.branch_step]
+        count += sum(1 for step in here if reached is None or done + step - trunk <= reached)
+        done += horizon.branch_step - trunk
+        trunk = horizon.branch_step
+        every = (horizon.steps - horizon.branch_step) / (spec.branch_evals + 1)
+        count += sum(1 for k in range(1, spec.branch_evals + 2) if reached is None or done + k * every <= reached)
+        done += horizon.steps - horizon.branch_step
+    return count
 
 
 def _kind(spec: RunSpec) -> Hashable:
@@ -158,7 +199,9 @@ def _kind(spec: RunSpec) -> Hashable:
 
 
 def _entry(run: RunFolder, state: State) -> Entry:
-    steps, reached, seconds = 0, 0, 0.0
-    for session in run.sessions():
-        steps, reached, seconds = steps + session.steps, session.reached, seconds + session.seconds
-    return Entry(run.spec, state, run.spec.steps if state == "done" else reached, steps, seconds)
+    every = run.sessions()
+    reached = run.spec.steps if state == "done" else every[-1].reached if every else 0
+    steps = sum(session.steps for session in every)
+    return Entry(
+        run.spec, state, reached, steps, sum(s.seconds for s in every), sum(session.setup for session in every)
+    )

@@ -43,8 +43,8 @@ class Session(Record):
     """One process's time with a run.
 
     `steps` are the optimiser steps done in this session, `reached` is how far the run has come, of
-    spec.steps, `seconds` is the run's share of the time they took (a pack's time over its runs),
-    `processes` the number of processes that share it. `beat` counts the renewals.
+    spec.steps, `seconds` is the run's share of the session's time (a pack's time over its runs), and
+    `setup` what of that passed before the first step. `processes` share the run, `beat` counts the renewals.
     """
 
     owner: str
@@ -57,6 +57,7 @@ class Session(Record):
     steps: int = 0
     reached: int = 0
     seconds: float = 0.0
+    setup: float = 0.0
     released: bool = False
 
 
@@ -66,10 +67,10 @@ class Claim:
     def __init__(self, folder: Path, number: int, session: Session) -> None:
         self._folder, self._number, self._session = folder, number, session
 
-    def renew(self, steps: int, reached: int, seconds: float) -> None:
+    def renew(self, steps: int, reached: int, seconds: float, setup: float = 0.0) -> None:
         """Say that this process lives, and what the session has done so far (see Session)."""
-        changes = {"steps": steps, "reached": reached, "seconds": round(seconds, 3), "beat": self._session.beat + 1}
-        self._session = self._session.model_copy(update=changes)
+        changes = {"steps": steps, "reached": reached, "seconds": round(seconds, 3), "setup": round(setup, 3)}
+        self._session = self._session.model_copy(update=changes | {"beat": self._session.beat + 1})
         self.check()
         write_json(self._path(self._number), as_json(self._session))
 
