@@ -41,7 +41,7 @@ def test_twenty_kills_change_nothing(tiny_toml, tmp_path):
         if launcher.poll() is not None:
             launcher = launch(disturbed)
         if victim.endswith("at work"):
-            wait_for(lambda: owners(disturbed) or over(launcher))
+            wait_for(lambda launcher=launcher: owners(disturbed) or over(launcher))
             time.sleep(rng.uniform(0, 1))
         else:
             time.sleep(rng.uniform(0, 3))

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.config.budget import Budget
-from testbed.config.clusters import Ray, Slurm
+from testbed.config.execution import Execution
 from testbed.config.table import Table as _Table
 from testbed.config.tracker import Tracker
 from testbed.config.values import (
@@ -227,23 +227,6 @@ class Forecast(_Table):
     bootstrap: int = Field(1000, ge=100, le=100_000, description="resamples of the trunks")
     level: float = Field(0.9, gt=0.5, lt=1, description="level of every interval")
     seed: Seed = Field(0, description="seed of the resampling")
-
-
-class Execution(_Table):
-    """Where and how the runs are executed; no part of their identity."""
-
-    executor: str = Field("local", description='"local", "slurm", "ray" or "package.module:Class"')
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
-    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
-    checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
-    lease_seconds: float = Field(
-        60.0, ge=1, description="a run whose owner on another machine gives no sign for so long is taken over"
-    )
-    hang_seconds: float = Field(
-        900.0, ge=1, description="a worker that does no step for so long is ended, and its runs are tried again"
-    )
-    slurm: Slurm | None = Field(None, description="what the slurm executor asks of its cluster")
-    ray: Ray | None = Field(None, description="what the ray executor asks of its cluster")
 
 
 class Config(_Table):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from testbed.config import Execution
-from testbed.config.clusters import Ray
+from testbed.config.execution import Ray
 from testbed.errors import ConfigError
 from testbed.executors.elsewhere import Answer, Ended, attend, device_type, task_arguments, train_pack
 from testbed.executors.executor import Watcher

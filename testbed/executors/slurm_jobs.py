@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from testbed.config import Execution
-from testbed.config.clusters import Slurm
+from testbed.config.execution import Slurm
 from testbed.errors import ConfigError, FolderError, TestbedError
 from testbed.executors.elsewhere import Answer, Ended, device_type, task_arguments
 from testbed.executors.slurm_queue import Place, cancel, queue

@@ -1,8 +1,8 @@
-"""The tables of clusters, [execution.slurm] and [execution.ray]: what is asked of their schedulers."""
+"""Where and how runs are executed, no part of their identity; and what is asked of clusters' schedulers."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -76,3 +76,20 @@ class Ray(Table):
     gpus: float = Field(
         1.0, gt=0, le=1, description="share of a GPU for each run on GPUs: 0.25 lets four runs share one"
     )
+
+
+class Execution(Table):
+    """Where and how the runs are executed; no part of their identity."""
+
+    executor: str = Field("local", description='"local", "slurm", "ray" or "package.module:Class"')
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
+    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
+    lease_seconds: float = Field(
+        60.0, ge=1, description="a run whose owner on another machine gives no sign for so long is taken over"
+    )
+    hang_seconds: float = Field(
+        900.0, ge=1, description="a worker that does no step for so long is ended, and its runs are tried again"
+    )
+    slurm: Slurm | None = Field(None, description="what the slurm executor asks of its cluster")
+    ray: Ray | None = Field(None, description="what the ray executor asks of its cluster")
