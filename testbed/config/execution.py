@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from testbed.config.table import Table
+from testbed.config.values import Text
 from testbed.units import parse_count, parse_seconds
 
 _OURS = {
@@ -81,7 +82,7 @@ class Ray(Table):
 class Execution(Table):
     """Where and how the runs are executed; no part of their identity."""
 
-    executor: str = Field("local", description='"local", "slurm", "ray" or "package.module:Class"')
+    executor: Text = Field("local", description='"local", "slurm", "ray" or "package.module:Class"')
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
     workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")

@@ -100,7 +100,9 @@ class DatasetDocuments:
         try:
             import datasets
         except ImportError:
-            raise DataError(f'{self.label}: needs the datasets library; pip install "testbed[text]"') from None
+            raise DataError(
+                f"{self.label}: needs the package datasets, which the extra [text] brings: pip install datasets"
+            ) from None
         options = self._options
         return datasets.load_dataset(
             self._name,

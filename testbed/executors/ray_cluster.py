@@ -40,7 +40,7 @@ class RayExecutor:
             import ray  # noqa: F401
         except ImportError:
             raise ConfigError(
-                "execution.executor: \"ray\" needs the package ray; install it with pip install 'testbed[ray]'"
+                'execution.executor: "ray" needs the package ray, which the extra [ray] brings: pip install ray'
             ) from None
         return cls(execution)
 

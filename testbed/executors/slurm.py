@@ -36,7 +36,7 @@ class SlurmExecutor:
             import submitit  # noqa: F401
         except ImportError:
             raise ConfigError(
-                "execution.executor: \"slurm\" needs the package submitit; install it with pip install 'testbed[slurm]'"
+                'execution.executor: "slurm" needs the package submitit, which the extra [slurm] brings: pip install submitit'
             ) from None
         missing = [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]
         if missing:

@@ -41,7 +41,7 @@ def tracked(watcher: Watcher, sweep: SweepFolder) -> Iterator[Watcher]:
     for kind in settings.kind:
         if find_spec(kind) is None:
             raise ConfigError(
-                f"tracker.kind: \"{kind}\" needs the package {kind}; install it with pip install 'testbed[trackers]'"
+                f'tracker.kind: "{kind}" needs the package {kind}, which the extra [trackers] brings: pip install {kind}'
             )
     from accelerate import PartialState
 
