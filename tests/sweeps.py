@@ -61,7 +61,7 @@ def processes_of(sweep, module="testbed.executors.worker"):
     return found
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=180):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

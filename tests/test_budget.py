@@ -92,8 +92,9 @@ def test_what_costs_more_than_was_reckoned_is_stopped_with_a_checkpoint(tiny_tom
     ledger = Ledger.of(limited.folder)
     assert 0.48 < ledger.spent.device_seconds < 20, "it noticed within some beats"
     assert any(entry.state == "paused" and entry.reached for entry in ledger.entries)
-    study.train("grid", Quiet())
-    assert table(study.folder).equals(long_undisturbed)
+    freed = begin(tiny_toml, tmp_path / "sweep", *LONG)
+    freed.train("grid", Quiet())
+    assert table(freed.folder).equals(long_undisturbed)
 
 
 def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path):

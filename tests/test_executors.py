@@ -207,7 +207,7 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(tiny_
 
 STUCK = """
 import time
-from testbed.config import Data
+from testbed.data import open_source
 class Stuck:
     def __init__(self, data):
         self._inner = open_source(data.model_copy(update={"source": "synthetic:zipf"}))

@@ -277,7 +277,7 @@ def test_a_page_is_one_file_without_a_network(tmp_path: Path) -> None:
     assert save_figures(fitted("kaplan_c"), path) == [path]
     page = path.read_text(encoding="utf-8")
     own, _ = page.split("<script>", 1)
-    assert "http" not in own.replace("http://www.w3.org/1998/Math/MathML", "")
+    assert "http" not in own.replace("http://www.w3.org/1998/Math/MathML", "").replace("http-equiv", "")
     assert "kaplan_c" in own and "90 % interval" in own and "standard error" in own
     for name in figure_names(fitted("kaplan_c")):
         assert f'<div id="{name}">' in own

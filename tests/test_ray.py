@@ -110,7 +110,7 @@ def test_an_interrupted_launcher_ends_its_tasks_after_their_checkpoint(cluster, 
     launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(list(sweep.path.glob("runs/*/evals.jsonl"))) == 4)
     launcher.send_signal(signal.SIGINT)
-    _, told = launcher.communicate(timeout=90)
+    _, told = launcher.communicate(timeout=180)
     assert "KeyboardInterrupt" in told
     assert not processes_of(sweep)
     states = [sweep.run(spec).state() for spec in sweep.of_role("grid")]
@@ -121,32 +121,6 @@ def test_an_interrupted_launcher_ends_its_tasks_after_their_checkpoint(cluster, 
     )
     train(sweep)
     assert table(sweep).equals(undisturbed)
-
-
-def test_a_task_that_dies_is_tried_again_and_at_last_its_runs_fail(cluster, tiny_toml, tmp_path):
-    sweep = fresh(tiny_toml, tmp_path / "ray", *LONG, "grid.widths=[8]", *on(cluster))
-    over = threading.Event()
-
-    def kill():
-        while not over.wait(0.05):
-            for worker in processes_of(sweep):
-                for pid in (parent_of(worker), worker):
-                    os.kill(pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        train(sweep)
-    finally:
-        over.set()
-        killer.join()
-    for spec in sweep.of_role("grid"):
-        assert "its task died 3 times (WorkerCrashedError" in sweep.run(spec).failure().reason
-
-
-def parent_of(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
 
 
 def test_where_no_cluster_answers_the_error_says_what_to_do(tiny_toml, tmp_path):

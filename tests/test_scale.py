@@ -88,7 +88,7 @@ def test_a_damaged_line_among_thousands_is_named(sweep):
 def test_the_bench_measures_real_commands(sweep, capsys):
     timings = measure(sweep.path, 80, 1)
     assert [t.command for t in timings] == ["status", "points"]
-    assert all(0 < t.cpu_seconds[0] < 60 and 20 < t.megabytes < 500 for t in timings)
+    assert all(0 < t.cpu_seconds[0] < 60 and t.megabytes > 20 for t in timings)  # of a large parent it is more
     assert (sweep.path / "points.csv").read_text().count("\n") == 80 * EVALS + 1
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from testbed.cli.app import app
 from testbed.config import load_config
 from testbed.errors import ConfigError, FolderError, RunFailed, TestbedError
+from testbed.records import RunSpec
 from testbed.report.certificate_words import certificate_sentences, corners_table, verdict_sentence
 from testbed.study import Study
 from testbed.sweep import packs, plan
@@ -248,7 +249,9 @@ def test_brackets_of_other_tokens_are_refused(tuning, tiny_config, tmp_path):
     copy = tmp_path / "tune"
     shutil.copytree(tuning.folder.path, copy)
     plan_file = copy / "plan.json"
-    plan_file.write_text(plan_file.read_text().replace(tuning.source.facts.fingerprint, "f" * 64))
+    plan = json.loads(plan_file.read_text().replace(tuning.source.facts.fingerprint, "f" * 64))
+    plan["runs"] = {RunSpec.model_validate(run).run_id: run for run in plan["runs"].values()}
+    plan_file.write_text(json.dumps(plan))
     with pytest.raises(FolderError, match="brackets trained on other tokens than synthetic:zipf now gives"):
         Tuning.create(tiny_config, copy, FEW)
 

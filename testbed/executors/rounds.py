@@ -29,13 +29,13 @@ def train_all(executor: Executor, sweep: SweepFolder, specs: Sequence[RunSpec], 
         paid = _paid(sweep, waiting)
         ours = executor.adopts(sweep, paid)
         free = [pack for pack in paid if pack in ours or not any(lookout.lives(sweep.run(s).path) for s in pack)]
-        if not free or all(outcome.ending == "held" for outcome in executor.run(sweep, free, watcher)):
+        if not free or not any(outcome.ending in ("done", "failed") for outcome in executor.run(sweep, free, watcher)):
             time.sleep(_LOOK)
 
 
 def _paid(sweep: SweepFolder, waiting: list[Pack]) -> list[Pack]:
     """The packs that the budget still pays for."""
-    budget = sweep.config.budget
+    budget = sweep.budget()
     if budget is None:
         return waiting
     ledger = Ledger.of(sweep)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, RootModel, ValidationError
 
-from testbed.config import Config, differences, read_config
+from testbed.config import Budget, Config, differences, read_config
 from testbed.errors import FolderError, SealError
 from testbed.files import create_json, read_bytes, write_json, write_text
 from testbed.records import Forecast, RunSpec, Verdict, as_json, problem, read_record
@@ -100,6 +100,10 @@ class SweepFolder:
         """Hold the lock of the sweep's plan; FolderError if another process changes it."""
         with hold(self.path / "lock", f"{self.path}: another process is changing the plan; repeat the command"):
             yield
+
+    def budget(self) -> Budget | None:
+        """The budget as it stands in the folder now: another launch may have changed it since this one began."""
+        return read_config(self.path / "config.toml").budget
 
     def timetable(self) -> dict[str, float]:
         """The seconds that were reckoned for each run (its share of its pack's), by run id; empty where none were."""
