@@ -26,7 +26,7 @@ from tests.test_executors import processes_of
 CPU = torch.device("cpu")
 
 RANK = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import torch
 from testbed.config import load_config
@@ -53,6 +53,7 @@ try:
     print("end", flush=True)
 except Paused:
     print("paused", flush=True)
+os._exit(0)  # as the workers do: ties to other processes do not always end well
 """
 
 
