@@ -98,7 +98,8 @@ def test_what_costs_more_than_was_reckoned_is_stopped_with_a_checkpoint(tiny_tom
 
 
 def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path):
-    settings = [*LONG, "execution.lease_seconds=1.0", "execution.checkpoint_seconds=1000.0"]
+    longer = ["grid.tokens=[819_200, 1_024_000]", "target.tokens=1_228_800", "grid.widths=[16]"]
+    settings = [*LONG, *longer, "execution.lease_seconds=1.0", "execution.checkpoint_seconds=1000.0"]
     study = begin(tiny_toml, tmp_path / "sweep", *settings)
 
     def kill():
@@ -107,7 +108,7 @@ def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    (pack,) = [pack for pack in packs(study.grid) if pack[0].shape.width == 16]
+    (pack,) = packs(study.grid)
     LocalExecutor("cpu", 1).run(study.folder, [pack], Quiet())
     killer.join()
     for spec in pack:

@@ -201,7 +201,8 @@ def _kind(spec: RunSpec) -> Hashable:
 def _entry(run: RunFolder, state: State) -> Entry:
     every = run.sessions()
     reached = run.spec.steps if state == "done" else every[-1].reached if every else 0
-    steps = sum(session.steps for session in every)
+    # a process that was killed may have done steps, and kept them in a checkpoint, that it had not yet told
+    steps = max(sum(session.steps for session in every), reached)
     return Entry(
         run.spec, state, reached, steps, sum(s.seconds for s in every), sum(session.setup for session in every)
     )
