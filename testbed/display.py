@@ -33,22 +33,27 @@ class _Account:
     """The ledger of the runs at work, everybody's; read anew now and then."""
 
     def __init__(self, study: Study, role: Role) -> None:
-        self._study = study
-        self.specs = study.folder.of_role(role)
-        self._workers = study.workers(self.specs)
+        self._study, self._role = study, role
+        self._workers = study.workers(study.folder.of_role(role))
         self.started = time.monotonic()
 
-    def read(self) -> tuple[float, str]:
-        """The share of the work that is done; the time that is left and what is spent of a budget, in words."""
+    @property
+    def total(self) -> int:
+        """Runs of this role, with those that are second tries."""
+        return len(self._study.folder.of_role(self._role))
+
+    def read(self) -> tuple[int, float, str]:
+        """Runs that have ended; the share of the work that is done; what is left and spent of a budget, in words."""
         folder = self._study.folder
-        ledger = Ledger.of(folder, self.specs)
+        ledger = Ledger.of(folder, folder.of_role(self._role))
         words = []
         if any(entry.steps for entry in ledger.entries) and (left := ledger.seconds_left(self._workers)):
             words.append(f"about {show_seconds(left)} left")
         if folder.config.budget is not None:
-            whole = ledger if len(self.specs) == len(folder.specs) else Ledger.of(folder)
+            whole = ledger if self.total == len(folder.specs) else Ledger.of(folder)
             words.append(f"{account(whole.spent, folder.config.budget)} spent")
-        return ledger.share, ", ".join(words)
+        ended = sum(entry.state in ("done", "failed") for entry in ledger.entries)
+        return ended, ledger.share, ", ".join(words)
 
 
 class Bars:
@@ -105,7 +110,7 @@ class Bars:
 
     def _look(self) -> None:
         started = time.monotonic()
-        share, left = self._account.read()
+        _, share, left = self._account.read()
         self._progress.update(self._all, completed=share, note=left)
         self._next = started + max(_BAR_SECONDS, _LOOKS * (time.monotonic() - started))
 
@@ -116,10 +121,9 @@ class Lines:
     def __init__(self, account: _Account, title: str, console: Console) -> None:
         self._account, self._title, self._console = account, title, console
         self._spoken = time.monotonic()
-        self._ended = 0
 
     def __enter__(self) -> Self:
-        self._console.print(f"{self._title}: {len(self._account.specs)} runs", highlight=False)
+        self._console.print(f"{self._title}: {self._account.total} runs", highlight=False)
         return self
 
     def __exit__(
@@ -140,12 +144,11 @@ class Lines:
 
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:
         """One line for the run."""
-        self._ended += 1
         self._say(f"{spec.run_id} {outcome.ending}{': ' + outcome.reason if outcome.reason else ''}")
 
     def _say(self, what: str) -> None:
         self._spoken = time.monotonic()
         passed = show_seconds(self._spoken - self._account.started)
-        share, left = self._account.read()
-        line = f"  {self._ended}/{len(self._account.specs)} runs, {100 * share:.0f} %, {passed}{', ' * bool(left)}{left}  {what}"
+        ended, share, left = self._account.read()
+        line = f"  {ended}/{self._account.total} runs, {100 * share:.0f} %, {passed}{', ' * bool(left)}{left}  {what}"
         self._console.print(line.rstrip(), highlight=False, soft_wrap=True)
