@@ -106,7 +106,7 @@ def resamples() -> Iterator[Bar]:
 
 
 def speed() -> Iterator[Bar]:
-    """Times beside the published procedure and beside PyPI's chinchilla, taken in this run."""
+    """Times beside the published procedure and beside the package chinchilla, taken in this run."""
     table = fitted_rows(EPOCH)
     one, fit = cpu(lambda: fit_law("hoffmann", table, n_boot=0), 5)
     yield Bar("one global fit of 240 points, cold", f"{1e3 * one:.1f} ms", "<= 50 ms", one <= 0.05)
@@ -175,7 +175,7 @@ def _chinchilla(table: pd.DataFrame, ours: float, optimum: float) -> Iterator[Ba
         from chinchilla import Chinchilla
         from chinchilla._metrics import log_huber
     except ImportError:
-        yield Bar("PyPI chinchilla 0.2.0", "not installed", "measured where it is", None)
+        yield Bar("the package chinchilla 0.2.0", "not installed", "measured where it is", None)
         return
     starts = {
         "e": np.linspace(-1, 1, 5),
@@ -194,7 +194,7 @@ def _chinchilla(table: pd.DataFrame, ours: float, optimum: float) -> Iterator[Ba
     x = [np.log(float(other.A)), np.log(float(other.B)), np.log(float(other.E)), float(other.alpha), float(other.beta)]
     above = _published_objective(table)(np.array(x)) / optimum - 1
     yield Bar(
-        f"PyPI chinchilla 0.2.0, 4,500 starts: {seconds:.0f} s, ends {above:.1e} above ours; ratio",
+        f"the package chinchilla 0.2.0, 4,500 starts: {seconds:.0f} s, ends {above:.1e} above ours; ratio",
         f"{seconds / ours:,.0f} x",
         ">= 1,000 x",
         seconds / ours >= 1000,

@@ -236,3 +236,18 @@ def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
     assert events[0] == {"event": "ready"}
     assert {e["run"] for e in events[1:-1]} == {spec.run_id}
     assert events[-1]["outcomes"] == [{"run_id": spec.run_id, "ending": "done", "reason": ""}]
+
+
+@pytest.mark.parametrize(("executor", "package"), [("slurm", "submitit"), ("ray", "ray")])
+def test_without_its_package_an_executor_says_what_to_install(tiny_toml, tmp_path, executor, package):
+    (tmp_path / f"{package}.py").write_text("raise ImportError")
+    code = (
+        "import sys; from testbed.config import load_config; from testbed.executors import make_executor;"
+        "make_executor(load_config(sys.argv[1], sys.argv[2:]).execution)"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-c", code, str(tiny_toml), f'execution.executor="{executor}"']
+    answer = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert f"pip install {package}" in answer.stderr

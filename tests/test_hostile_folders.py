@@ -191,7 +191,7 @@ def test_forecasts_that_were_sealed_anew_by_somebody_else(sweep, tiny_config, se
 def test_plans_that_name_other_places(sweep):
     plan_json = json.loads((sweep[0] / "plan.json").read_text())
     first = next(iter(plan_json["runs"].values()))
-    for name in ("../../outside", "/tmp/outside", "a\0b", "x" * 300):
+    for name in ("../../outside", "/outside", "a\0b", "x" * 300):
         assert changed(sweep, "plan.json", json.dumps(plan_json | {"runs": {name: first}}).encode()) is None
     wide = first | {"shape": first["shape"] | {"width": 10**300}}
     assert changed(sweep, "plan.json", json.dumps(plan_json | {"runs": {"w": wide}}).encode()) is None

@@ -1,6 +1,5 @@
 """Sweeps through a real Ray cluster of several nodes on this machine."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -128,20 +127,6 @@ def test_where_no_cluster_answers_the_error_says_what_to_do(tiny_toml, tmp_path)
     sweep = fresh(tiny_toml, tmp_path / "ray", *SMALL, *RAY, 'execution.ray.address="127.0.0.1:1"')
     with pytest.raises(ConfigError, match=r'execution.ray.address: found "127.0.0.1:1", where no Ray cluster answers'):
         train(sweep)
-
-
-def test_without_ray_the_error_says_what_to_install(tiny_toml, tmp_path):
-    (tmp_path / "ray.py").write_text("raise ImportError")
-    code = (
-        "import sys; from testbed.config import load_config; from testbed.executors import make_executor;"
-        "make_executor(load_config(sys.argv[1], sys.argv[2:]).execution)"
-    )
-    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    command = [sys.executable, "-c", code, str(tiny_toml), *RAY]
-    answer = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
-    )
-    assert "pip install ray" in answer.stderr
 
 
 @pytest.mark.parametrize("setting", ["gpus=0.0", "gpus=2.0", 'address="a b"', "cpus=-1.0", "nodes=3"])

@@ -274,20 +274,6 @@ def test_without_slurm_the_error_says_what_is_missing(tiny_toml, tmp_path, monke
         make_executor(execution)
 
 
-def test_without_submitit_the_error_says_what_to_install(tiny_toml, tmp_path):
-    (tmp_path / "submitit.py").write_text("raise ImportError")
-    code = (
-        "import sys; from testbed.config import load_config; from testbed.executors import make_executor;"
-        "make_executor(load_config(sys.argv[1], sys.argv[2:]).execution)"
-    )
-    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    command = [sys.executable, "-c", code, str(tiny_toml), *SLURM]
-    answer = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
-    )
-    assert "pip install submitit" in answer.stderr
-
-
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

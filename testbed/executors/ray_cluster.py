@@ -17,7 +17,7 @@ from testbed.config import Execution
 from testbed.config.execution import Ray
 from testbed.errors import ConfigError
 from testbed.executors.elsewhere import Answer, Ended, attend, device_type, task_arguments, train_pack
-from testbed.executors.executor import Watcher
+from testbed.executors.executor import Watcher, require
 from testbed.executors.run import Outcome
 from testbed.store import SweepFolder
 from testbed.sweep import Pack, cost
@@ -36,12 +36,7 @@ class RayExecutor:
     @classmethod
     def configured(cls, execution: Execution) -> Self:
         """The executor of these settings; ConfigError where Ray is missing."""
-        try:
-            import ray  # noqa: F401
-        except ImportError:
-            raise ConfigError(
-                'execution.executor: "ray" needs the package ray, which the extra [ray] brings: pip install ray'
-            ) from None
+        require("ray", "ray", 'execution.executor: "ray"')
         return cls(execution)
 
     def run(self, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:

@@ -16,7 +16,7 @@ from typing import Self
 from testbed.config import Execution
 from testbed.errors import ConfigError
 from testbed.executors.elsewhere import attend
-from testbed.executors.executor import Watcher
+from testbed.executors.executor import Watcher, require
 from testbed.executors.run import Outcome
 from testbed.executors.slurm_jobs import Jobs
 from testbed.store import SweepFolder
@@ -32,12 +32,7 @@ class SlurmExecutor:
     @classmethod
     def configured(cls, execution: Execution) -> Self:
         """The executor of these settings; ConfigError where submitit or Slurm's commands are missing."""
-        try:
-            import submitit  # noqa: F401
-        except ImportError:
-            raise ConfigError(
-                'execution.executor: "slurm" needs the package submitit, which the extra [slurm] brings: pip install submitit'
-            ) from None
+        require("submitit", "slurm", 'execution.executor: "slurm"')
         missing = [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]
         if missing:
             raise ConfigError(

@@ -10,13 +10,11 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from testbed.config import Tracker
-from testbed.errors import ConfigError
-from testbed.executors.executor import Watcher
+from testbed.executors.executor import Watcher, require
 from testbed.executors.run import Outcome
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
@@ -39,10 +37,7 @@ def tracked(watcher: Watcher, sweep: SweepFolder) -> Iterator[Watcher]:
         yield watcher
         return
     for kind in settings.kind:
-        if find_spec(kind) is None:
-            raise ConfigError(
-                f'tracker.kind: "{kind}" needs the package {kind}, which the extra [trackers] brings: pip install {kind}'
-            )
+        require(kind, "trackers", f'tracker.kind: "{kind}"')
     from accelerate import PartialState
 
     PartialState(cpu=True)  # accelerate's trackers ask it for the main process; no GPU is taken for that
