@@ -1,8 +1,9 @@
-"""Classes outside the package, named "package.module:Class": found only in modules that the user agrees to run.
+"""Code that is not of this package: classes named "package.module:Class", and packages that are optional.
 
-To import a module is to run it, and a sweep's folder or a FIT.json may be anyone's: reading one never
-imports what it names. What users name themselves is agreed to: in a configuration given by its path, in an
-option, with --allow-code, in TESTBED_ALLOW_CODE, or by having imported the module before.
+A class is found only in modules that the user agrees to run. To import a module is to run it, and a sweep's
+folder or a FIT.json may be anyone's: reading one never imports what it names. What users name themselves is
+agreed to: in a configuration given by its path, in an option, with --allow-code, in TESTBED_ALLOW_CODE, or
+by having imported the module before.
 """
 
 from __future__ import annotations
@@ -68,6 +69,16 @@ def find_class(name: str, key: str, methods: Sequence[str]) -> type[Any]:
         lacks = f"a class without {', '.join(missing)}" if isinstance(found, type) else "no class"
         raise ConfigError(f"{key}: found {name!r}, {lacks}; accepted: a class with {', '.join(methods)}")
     return found
+
+
+def require(package: str, extra: str, key: str) -> None:
+    """Import an optional package; ConfigError where it is missing, with the configuration's key that asks for it."""
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        raise ConfigError(
+            f"{key} needs the package {package}, which the extra [{extra}] brings: pip install {package}"
+        ) from None
 
 
 def _may_run(module: str) -> bool:

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Protocol, Self
 
 from testbed.config import Execution
-from testbed.errors import ConfigError
 from testbed.executors.run import Outcome
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
 from testbed.sweep import Pack
 
 ATTEMPTS = 3  # times a pack is given to a process that then dies, without coming further than before
-
-
-def require(package: str, extra: str, key: str) -> None:
-    """Import an optional package; ConfigError where it is missing, with the configuration's key that asks for it."""
-    try:
-        import_module(package)
-    except ImportError:
-        raise ConfigError(
-            f"{key} needs the package {package}, which the extra [{extra}] brings: pip install {package}"
-        ) from None
 
 
 class Watcher(Protocol):

@@ -17,8 +17,9 @@ from testbed.config import Execution
 from testbed.config.execution import Ray
 from testbed.errors import ConfigError
 from testbed.executors.elsewhere import Answer, Ended, attend, device_type, task_arguments, train_pack
-from testbed.executors.executor import Watcher, require
+from testbed.executors.executor import Watcher
 from testbed.executors.run import Outcome
+from testbed.extension import require
 from testbed.store import SweepFolder
 from testbed.sweep import Pack, cost
 

@@ -16,9 +16,10 @@ from typing import Self
 from testbed.config import Execution
 from testbed.errors import ConfigError
 from testbed.executors.elsewhere import attend
-from testbed.executors.executor import Watcher, require
+from testbed.executors.executor import Watcher
 from testbed.executors.run import Outcome
 from testbed.executors.slurm_jobs import Jobs
+from testbed.extension import require
 from testbed.store import SweepFolder
 from testbed.sweep import Pack
 

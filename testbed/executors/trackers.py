@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from testbed.config import Tracker
-from testbed.executors.executor import Watcher, require
+from testbed.executors.executor import Watcher
 from testbed.executors.run import Outcome
+from testbed.extension import require
 from testbed.records import Eval, RunSpec
 from testbed.store import SweepFolder
 
