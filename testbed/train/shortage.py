@@ -24,7 +24,7 @@ from testbed.train.memory import Memory, estimate
 from testbed.units import show_bytes
 
 _SIGNS = ("can't allocate memory", "out of memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
-_LIBRARY = "could not create a primitive"  # how oneDNN tells of it on a CPU, without a reason
+_LIBRARY = "could not create a primitive"  # how oneDNN tells of it on a CPU, once and for all time
 _ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|KiB|MiB|GiB)", re.IGNORECASE)
 _UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -50,6 +50,8 @@ def with_room(work: Callable[[], T], make_room: Callable[[str], None]) -> T:
             if not is_shortage(error):
                 raise
             asked = _asked(str(error))
+            if _LIBRARY in str(error):  # what it could not create once it says it cannot create ever after
+                torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
         _give_back()  # the error is gone by now, and with it what the work had allocated
         make_room(asked)
 
