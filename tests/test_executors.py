@@ -189,13 +189,19 @@ def test_a_worker_that_is_frozen_is_ended_and_its_run_tried_again(tiny_toml, tmp
     assert table(sweep).equals(long_undisturbed)
 
 
-def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(tiny_toml, tmp_path, monkeypatch):
+@pytest.fixture
+def stuck(tiny_toml, tmp_path, monkeypatch):
+    """Makes a sweep whose data never come."""
     (tmp_path / "stuck").mkdir()
     (tmp_path / "stuck" / "source.py").write_text(STUCK)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("TESTBED_ALLOW_CODE", "stuck.source")
-    sweep = fresh(tiny_toml, tmp_path / "sweep", 'data.source="stuck.source:Stuck"', "execution.hang_seconds=1.0")
+    return lambda *settings: fresh(tiny_toml, tmp_path / "sweep", 'data.source="stuck.source:Stuck"', *settings)
+
+
+def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck):
+    sweep = stuck("execution.hang_seconds=1.0")
     outcomes = LocalExecutor("cpu", 1, hang_seconds=60).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
     (outcome,) = outcomes
     assert outcome.ending == "failed"
@@ -203,6 +209,13 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(tiny_
     (log,) = {Path(line) for line in [outcome.reason.partition("see ")[2]]}
     assert "this process hangs and is ended" in log.read_text()
     assert "stuck/source.py" in log.read_text(), "the stacks of its threads"
+
+
+def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck):
+    sweep = stuck("execution.hang_seconds=900.0")
+    (outcome,) = LocalExecutor("cpu", 1, hang_seconds=1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
+    assert outcome.ending == "failed"
+    assert "its worker died 3 times (exit status -9)" in outcome.reason
 
 
 STUCK = """

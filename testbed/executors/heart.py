@@ -59,9 +59,8 @@ class Heart:
             self._stop.set()
             self._thread.join()
             for claim in self._claims:
-                with contextlib.suppress(
-                    Superseded, TestbedError
-                ):  # a full disk: the session's end is told by its lock
+                # on a full disk the session's end is told by its lock
+                with contextlib.suppress(Superseded, TestbedError):
                     self._renew(claim)
                     claim.release()
 
@@ -73,7 +72,8 @@ class Heart:
             for claim in self._claims:
                 with contextlib.suppress(Superseded, TestbedError):  # the training finds it where it writes
                     self._renew(claim)
-            self.purse.look()
+            with contextlib.suppress(TestbedError, OSError):  # a disk that is gone: likewise
+                self.purse.look()
 
     def _renew(self, claim: Claim) -> None:
         first = self._reached if self._first is None else self._first

@@ -98,10 +98,9 @@ class LocalExecutor:
 
     def _end_hung(self, crew: Sequence[_Worker]) -> None:
         """End the workers that say nothing, nor end themselves; their runs are tried again, as after any death."""
+        latest = time.monotonic() - self.hang_seconds - _GRACE
         for worker in crew:
-            silent = worker.heard is not None and time.monotonic() - worker.heard
-            if worker.pack and silent and silent > self.hang_seconds + _GRACE:
-                worker.heard = None
+            if worker.pack and worker.heard is not None and worker.heard < latest:
                 worker.process.kill()
 
     def _handle(

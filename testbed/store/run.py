@@ -162,5 +162,8 @@ class RunFolder:
         number, session = last_session(self.path)
         if session is None or session.released or session.machine == machine():
             return False
-        age = time.time() - (self.path / "sessions" / f"{number:04d}.json").stat().st_mtime
-        return age < _RECENT
+        try:
+            renewed = (self.path / "sessions" / f"{number:04d}.json").stat().st_mtime
+        except OSError:  # the disk has gone at this moment
+            return False
+        return time.time() - renewed < _RECENT
