@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.config import Budget, Config
-from testbed.executors import Engines, Timetable, default_workers, settle_packs
+from testbed.executors import Engines, Timetable, settle_packs
 from testbed.store.budget import account, affordable, missing
 from testbed.store.ledger import Entry, Ledger
-from testbed.study import engines, settle, timetable
+from testbed.study import device_and_workers, engines, settle, timetable
 from testbed.sweep import Plan, packs
-from testbed.train import choose_device
 from testbed.train import estimate as estimate_memory
 from testbed.units import show_count, show_seconds
 
@@ -120,8 +119,7 @@ class Estimate:
 def estimate(config: Config, calibrate: bool = True) -> Estimate:
     """Plan `config` and, if asked to, measure each shape for some steps on its device."""
     source, made = settle(config)
-    device = choose_device(config.execution.device)
-    workers = config.execution.workers or default_workers(device, made.runs)
+    device, workers = device_and_workers(config, made.runs)
     chosen = engines(config, made, source if calibrate else None)
     if not calibrate:
         return Estimate(

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from testbed.config import Config
 from testbed.data import TokenSource, open_source
@@ -65,17 +66,21 @@ def _recorded_rungs(config: Config, path: Path | None) -> tuple[Rung, ...] | Non
     return rungs(folder.of_role("grid")) if folder.config.hash() == config.hash() else None
 
 
+def device_and_workers(config: Config, specs: Sequence[RunSpec]) -> tuple[torch.device, int]:
+    """Where the configuration has runs trained, and by how many worker processes."""
+    device = choose_device(config.execution.device)
+    return device, config.execution.workers or default_workers(device, specs)
+
+
 def engines(config: Config, made: Plan, source: TokenSource | None) -> Engines:
     """The plan with its micro-batches chosen for the configuration's device, by measuring too if a source is given."""
-    device = choose_device(config.execution.device)
-    workers = config.execution.workers or default_workers(device, made.runs)
+    device, workers = device_and_workers(config, made.runs)
     return choose_engines(made, config.train, device, workers, source)
 
 
 def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
     """The plan with its packs chosen by measuring on the configuration's device, and how long it takes."""
-    device = choose_device(config.execution.device)
-    workers = config.execution.workers or default_workers(device, made.runs)
+    device, workers = device_and_workers(config, made.runs)
     return choose_packs(made, config.train, source, device, workers)
 
 
@@ -118,8 +123,7 @@ class Study:
 
     def workers(self, specs: Sequence[RunSpec]) -> int:
         """Worker processes that train these runs."""
-        execution = self.folder.config.execution
-        return execution.workers or default_workers(choose_device(execution.device), specs)
+        return device_and_workers(self.folder.config, specs)[1]
 
     @property
     def grid(self) -> tuple[RunSpec, ...]:
