@@ -17,7 +17,7 @@ from testbed.units import show_count, show_seconds
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan, the memory of its runs and, where it was measured, how long it takes."""
+    """A plan, what its runs take of memory and, where it was measured, of time."""
 
     plan: Plan
     device: str
@@ -28,7 +28,12 @@ class Estimate:
 
     @property
     def run_memory(self) -> dict[str, int]:
-        """Bytes that each run takes (all runs of its pack, where it is trained in one; of one process of several), by id."""
+        """Bytes that each run takes (all runs of its pack, where it is trained in one; of one process of several), by id.
+
+        As measured, or else by its shape.
+        """
+        if self.timetable:
+            return self.timetable.run_memory
         return {spec.run_id: estimate_memory(spec).bytes for spec in self.plan.runs}
 
     def sentences(self) -> list[str]:

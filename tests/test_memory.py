@@ -7,13 +7,18 @@ import torch
 from testbed.config import Train, load_config
 from testbed.errors import ConfigError
 from testbed.estimate import estimate as estimate_study
+from testbed.executors import choose_packs, packing
 from testbed.executors.packing import _side_by_side
 from testbed.models import find_family
 from testbed.records import Engine, Shape
 from testbed.study import Study
+from testbed.sweep import packed, plan
+from testbed.train import measure
+from testbed.train import peak as counting
 from testbed.train.memory import available_bytes, estimate, fit_micro_rows, share_rows
 from testbed.train.module import ModuleLearner
 from testbed.train.passes import choose_passes, fastest
+from testbed.train.peak import peak
 from testbed.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
 
 CPU = torch.device("cpu")
@@ -86,6 +91,53 @@ def test_weights_gradients_and_moments_are_exact(tiny_spec, tiny_source, family)
     assert found.gradients == found.weights
     held = found.weights + found.gradients + found.moments
     assert found.bytes == held + found.activations + found.backward + found.logits
+
+
+def test_the_most_that_is_held_is_counted_even_if_it_is_let_go():
+    mega = 1 << 20
+    kept, most = peak(lambda: np.ones((3, 32 * mega), np.uint8)[0].copy(), CPU)
+    assert kept.nbytes == 32 * mega
+    assert most == pytest.approx(128 * mega, abs=4 * mega)
+    _, less = peak(lambda: np.ones(16 * mega, np.uint8), CPU)
+    assert less == pytest.approx(16 * mega, abs=4 * mega)
+
+
+def test_where_nobody_counts_memory_it_is_reckoned_by_the_shape(tiny_spec, tiny_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(counting, "_PROCESS", tmp_path / "no process")
+    assert peak(lambda: "done", CPU) == ("done", None)
+    (found,) = measure([(tiny_spec,)], tiny_source, CPU)
+    assert found.memory is None
+    assert packing.Way((tiny_spec,), found).memory == estimate(tiny_spec).bytes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_run_takes_when_measured_is_what_its_shape_says(tiny_spec, tiny_source, family):
+    spec = shaped(tiny_spec, family, rows=64, width=64)
+    (alone,) = measure([(spec,)], tiny_source, CPU)
+    assert 0.9 < alone.memory / estimate(spec).bytes < 1.6
+
+
+def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_config, tiny_source, monkeypatch):
+    made = plan(tiny_config, tiny_source.facts)
+    spec = shaped(made.grid[0], "gpt", rows=64, width=64)
+    three = packed([spec.model_copy(update={"init_seed": seed}) for seed in range(3)], 3)
+    one, many = measure([(spec,), three], tiny_source, CPU)
+    assert 2.4 < many.memory / one.memory < 3.6
+    roomy = choose_packs(made, tiny_config.train, tiny_source, CPU, 1)
+    assert set(roomy.run_memory) == {run.run_id for run in roomy.plan.runs}
+    assert not any("when measured" in sentence for sentence in roomy.sentences)
+    monkeypatch.setattr(packing, "available_bytes", lambda device, sharers: 1000)
+    tight = choose_packs(made, tiny_config.train, tiny_source, CPU, 1)
+    widths = {run.shape.width for run in made.runs}
+    assert sum("when measured, of 1 kB that each worker may use" in s for s in tight.sentences) == len(widths)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_what_a_run_takes_on_a_gpu_is_what_its_shape_says(tiny_spec, tiny_source):
+    spec = shaped(tiny_spec, "gpt", rows=4096, width=256)
+    (found,) = measure([(spec,)], tiny_source, torch.device("cuda"))
+    assert 0.8 < found.memory / estimate(spec).bytes < 1.6
 
 
 def test_micro_batches_shrink_what_is_kept_and_shards_what_is_held(tiny_spec):

@@ -1,4 +1,4 @@
-"""Which runs are trained side by side, chosen by measuring, and how long the plan then takes.
+"""Which runs are trained side by side, chosen by measuring, and the time and memory that the plan then takes.
 
 Side by side, small runs share the overhead of their steps, but a pack keeps one worker busy where its
 runs apart would keep several: what counts is when the last worker is done.
@@ -18,17 +18,18 @@ from testbed.executors.engines import processes, sharers
 from testbed.models import can_pack
 from testbed.records import Engine, RunSpec
 from testbed.sweep import Plan, makespan, packed, packs, same_kind
-from testbed.train import Pace, available_bytes, estimate, measure_paces
+from testbed.train import Measured, available_bytes, estimate, measure
+from testbed.units import show_bytes
 
 _WORTH = 0.95  # another way is worth it where it takes less than this share of the time
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train the runs of a shape: the runs with their packs settled, and the pace of the largest pack."""
+    """One way to train the runs of a shape: the runs with their packs settled, and what the largest pack took."""
 
     runs: tuple[RunSpec, ...]
-    pace: Pace
+    measured: Measured
 
     @property
     def pack(self) -> int | None:
@@ -39,7 +40,12 @@ class Way:
     def pack_seconds(self) -> list[float]:
         """Seconds of each of its packs."""
         full = self.pack or 1
-        return [self.pace.seconds(pack[0]) * len(pack) / full for pack in packs(self.runs)]
+        return [self.measured.seconds(pack[0]) * len(pack) / full for pack in packs(self.runs)]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of its largest pack; by its shape where they could not be measured."""
+        return estimate(self.runs[0]).bytes if self.measured.memory is None else self.measured.memory
 
     @property
     def work(self) -> float:
@@ -49,10 +55,15 @@ class Way:
 
 @dataclass(frozen=True)
 class Timetable:
-    """A plan with its packs settled, each run's share of the seconds of its pack, and when grid and target are done."""
+    """A plan with its packs settled, what its runs take, and when grid and target are done.
+
+    By a run's id: its share of its pack's seconds, and the bytes of the largest pack of its shape, of one
+    process.
+    """
 
     plan: Plan
     run_seconds: dict[str, float]
+    run_memory: dict[str, int]
     grid_seconds: float
     target_seconds: float
     sentences: tuple[str, ...]
@@ -78,16 +89,19 @@ def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.de
         options = [_ways(runs, train, source, device, available) for runs in same_kind(specs)]
         taken[role] = _first_to_end(options, crews[role])
         sentences += [_why(ways, way, crews[role]) for ways, way in zip(options, taken[role], strict=True)]
+        sentences += [_tight(way, available) for way in taken[role]]
     engines = {}
     seconds = {}
+    memory = {}
     for way in (*taken["grid"], *taken["target"]):
         for pack, total in zip(packs(way.runs), way.pack_seconds, strict=True):
             for spec in pack:
                 engines[_alone(spec)] = spec.engine
                 seconds[spec.run_id] = total / len(pack)
+                memory[spec.run_id] = way.memory
     made = plan.trained_by([engines[_alone(spec)] for spec in plan.runs])
     ends = {role: _end(ways, crews[role]) for role, ways in taken.items()}
-    return Timetable(made, seconds, ends["grid"], ends["target"], tuple(filter(None, sentences)))
+    return Timetable(made, seconds, memory, ends["grid"], ends["target"], tuple(filter(None, sentences)))
 
 
 def _ways(
@@ -101,8 +115,8 @@ def _ways(
         sizes += sorted({-(-len(runs) // in_packs) for in_packs in range(1, len(runs) + 1)})
     every = [packed(runs, largest) for largest in sizes]
     settled = _side_by_side([way for way in every if way[0].engine.pack is None or can_pack(way[0])], available)
-    paces = measure_paces([packs(each)[0] for each in settled], source, device)
-    return [Way(each, pace) for each, pace in zip(settled, paces, strict=True)]
+    found = measure([packs(each)[0] for each in settled], source, device)
+    return [Way(each, measured) for each, measured in zip(settled, found, strict=True)]
 
 
 def _side_by_side(settled: list[tuple[RunSpec, ...]], available: int) -> list[tuple[RunSpec, ...]]:
@@ -145,6 +159,16 @@ def _why(ways: Sequence[Way], taken: Way, workers: int) -> str:
     if least.pack is not None and least.pack > 1 and _WORTH * taken.work > least.work:
         return f"width {width}: each run by itself, {gains}; side by side they would end later on {workers} workers"
     return f"width {width}: each run by itself, {gains}; packing does not pay ({taken.work / ways[-1].work:.2f} times)"
+
+
+def _tight(way: Way, available: int) -> str:
+    """That a shape takes more than it may; empty where it does not."""
+    if way.memory <= available:
+        return ""
+    return (
+        f"width {way.runs[0].shape.width}: took {show_bytes(way.memory)} when measured, of {show_bytes(available)} that "
+        "each worker may use: lower execution.workers, or train.micro_rows"
+    )
 
 
 def _alone(spec: RunSpec) -> str:

@@ -31,7 +31,7 @@ def plan_table(
 ) -> Table:
     """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and what a run takes by its id.
 
-    That is `memory` (bytes of its pack) and `seconds`, both estimated.
+    That is `memory` (bytes of its pack) and `seconds`.
     """
     rows: list[tuple[str, ...]] = []
     for (role, width), group in groupby(specs, key=lambda s: (_role(s), s.shape.width)):

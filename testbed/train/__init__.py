@@ -1,6 +1,6 @@
 """Training runs, one or several of a shape side by side; see `loop.train`."""
 
-from testbed.train.calibration import Pace, measure_paces
+from testbed.train.calibration import Measured, measure
 from testbed.train.cuda import compiling_pays
 from testbed.train.device import choose_device
 from testbed.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
@@ -15,8 +15,8 @@ __all__ = [
     "Finished",
     "Interruptions",
     "Logged",
+    "Measured",
     "Memory",
-    "Pace",
     "Paused",
     "Progress",
     "Warned",
@@ -25,6 +25,6 @@ __all__ = [
     "choose_passes",
     "compiling_pays",
     "estimate",
-    "measure_paces",
+    "measure",
     "train",
 ]

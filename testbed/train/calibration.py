@@ -1,10 +1,11 @@
-"""How long runs will take on this machine, from a few measured steps."""
+"""What runs will take on this machine, time and memory, from a few measured steps."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -14,6 +15,7 @@ from testbed.models import find_family
 from testbed.records import RunSpec
 from testbed.train.device import make_repeatable
 from testbed.train.learner import Learner, make_learner
+from testbed.train.peak import give_back, peak
 from testbed.train.schedule import branch_eval_steps
 
 _UNCOUNTED = 2  # steps before the clock counts
@@ -24,11 +26,15 @@ _FACTOR = 1e-3  # share of the peak rates; whatever is learned here is thrown aw
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds of one optimiser step and of one evaluation, of a whole pack."""
+class Measured:
+    """Of a whole pack: seconds of one optimiser step and of one evaluation, and the most bytes that its steps take.
+
+    `memory` is that of one process, without the libraries; None where the system does not count it.
+    """
 
     step: float
     evaluation: float
+    memory: int | None
 
     def seconds(self, spec: RunSpec) -> float:
         """Seconds from the pack's start to its end: its steps and its evaluations."""
@@ -36,8 +42,8 @@ class Pace:
         return spec.steps * self.step + evaluations * self.evaluation
 
 
-def measure_paces(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, device: torch.device) -> list[Pace]:
-    """The paces of packs on `device`, one thread on a CPU: medians of rounds in which each takes its turn.
+def measure(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, device: torch.device) -> list[Measured]:
+    """What packs take on `device`, one thread on a CPU: times are medians of rounds in which each takes its turn.
 
     An evaluation is reckoned, as a step's third (its forward pass) for as many windows as it has. Of a run
     of several processes one process's share is measured, without what they exchange.
@@ -47,25 +53,33 @@ def measure_paces(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, dev
         torch.set_num_threads(1)
     try:
         make_repeatable(packs[0][0].deterministic)
-        learners = [make_learner(tuple(map(_one_process, pack)), source, device) for pack in packs]
-        for learner in learners:
-            _timed(learner, range(_UNCOUNTED), device)
+        if device.type == "cpu":
+            _started(packs[0], source, device)  # libraries take what they keep
+        started = [peak(partial(_started, pack, source, device), device) for pack in packs]
+        learners, memory = [learner for learner, _ in started], [most for _, most in started]
+        del started
         counts = [max(_LEAST, round(_ROUND_SECONDS / _timed(learner, range(1), device))) for learner in learners]
         rounds = [
             [_timed(learner, range(count), device) for learner, count in zip(learners, counts, strict=True)]
             for _ in range(_ROUNDS)
         ]
-        if device.type == "cuda":
-            learners.clear()
-            torch.cuda.empty_cache()  # other processes will train there
+        learners.clear()
+        give_back()  # other processes will train there
     finally:
         torch.set_num_threads(threads)
     scales = [pack[0].counts.flops_per_token / _one_process(pack[0]).counts.flops_per_token for pack in packs]
     medians = [scale * median(times) for scale, times in zip(scales, zip(*rounds, strict=True), strict=True)]
     return [
-        Pace(step, step / 3 * len(source.validation()) * pack[0].shape.seq_len / pack[0].batch_tokens)
-        for step, pack in zip(medians, packs, strict=True)
+        Measured(step, step / 3 * len(source.validation()) * pack[0].shape.seq_len / pack[0].batch_tokens, most)
+        for step, most, pack in zip(medians, memory, packs, strict=True)
     ]
+
+
+def _started(pack: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> Learner:
+    """The pack's learner after the steps that no clock counts."""
+    learner = make_learner(tuple(map(_one_process, pack)), source, device)
+    _timed(learner, range(_UNCOUNTED), device)
+    return learner
 
 
 def _one_process(spec: RunSpec) -> RunSpec:

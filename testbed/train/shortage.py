@@ -6,9 +6,6 @@ that were too low.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import os
 import re
 import resource
@@ -21,6 +18,7 @@ import torch
 from testbed.errors import RunFailed
 from testbed.records import RunSpec
 from testbed.train.memory import Memory, estimate
+from testbed.train.peak import give_back
 from testbed.units import show_bytes
 
 _SIGNS = ("can't allocate memory", "out of memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
@@ -52,7 +50,7 @@ def with_room(work: Callable[[], T], make_room: Callable[[str], None]) -> T:
             asked = _asked(str(error))
             if _LIBRARY in str(error):  # what it could not create once it says it cannot create ever after
                 torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
-        _give_back()  # the error is gone by now, and with it what the work had allocated
+        give_back()  # the error is gone by now, and with it what the work had allocated
         make_room(asked)
 
 
@@ -78,15 +76,6 @@ def room(device: torch.device) -> tuple[int, int]:
         held = page * int(Path("/proc/self/statm").read_text().split()[0])
         free, total = max(0, min(free, limit - held)), min(total, limit)
     return free, total
-
-
-def _give_back() -> None:
-    """Let go of what allocators keep for a next time: it may be in the wrong pieces, or another library's turn."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    with contextlib.suppress(AttributeError, OSError):  # glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _estimated(spec: RunSpec) -> str:

@@ -1,0 +1,56 @@
+"""The memory that work takes at most, as counted by the device's allocator or, on a CPU, by the system."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+_PROCESS = Path("/proc/self")
+_HELD = re.compile(r"VmRSS:\s*(\d+) kB")
+_MOST = re.compile(r"VmHWM:\s*(\d+) kB")
+
+T = TypeVar("T")
+
+
+def give_back() -> None:
+    """Let go of what allocators keep for a next time: it may be in the wrong pieces, or another library's turn."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(AttributeError, OSError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak(work: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
+    """What `work` gives, and the bytes that it held at most beyond those held before; None where nobody counts them."""
+    give_back()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return work(), torch.cuda.max_memory_allocated(device) - before
+    held = _counted(_HELD) if _forgotten() else None
+    result, most = work(), _counted(_MOST)
+    return result, None if held is None or most is None else max(0, most - held)
+
+
+def _forgotten() -> bool:
+    """Have Linux forget the most that this process has held; False where it cannot."""
+    try:
+        (_PROCESS / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _counted(line: re.Pattern[str]) -> int | None:
+    with contextlib.suppress(OSError):
+        found = line.search((_PROCESS / "status").read_text())
+        return None if found is None else 1024 * int(found[1])
+    return None
