@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +55,21 @@ bootstrap = 100
 """
 
 
+SLOWLY = """
+import os, time
+from pathlib import Path
+from testbed.data.synthetic import ZipfSource
+class Slow(ZipfSource):
+    def rows(self, *arguments):
+        pause = Path(os.environ["SLOW"])
+        time.sleep(float(pause.read_text()) if pause.exists() else 0)
+        return super().rows(*arguments)
+"""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and their children
     os.environ["TESTBED_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     torch.set_num_threads(1)
 
@@ -79,6 +94,20 @@ def tiny_source(tiny_config: Config) -> TokenSource:
 @pytest.fixture(scope="session")
 def tiny_spec(tiny_config: Config, tiny_source: TokenSource) -> RunSpec:
     return plan(tiny_config, tiny_source.facts).grid[0]
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file: as long as it is there, each block of SLOW's data takes the seconds it names, and no core is busy."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow").mkdir()
+    (folder / "slow" / "source.py").write_text(SLOWLY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("TESTBED_ALLOW_CODE", "slow.source")
+        patch.setenv("SLOW", str(folder / "pause"))
+        yield folder / "pause"
 
 
 @pytest.fixture(scope="session")

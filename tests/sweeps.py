@@ -17,6 +17,8 @@ LONG = (
     "execution.checkpoint_seconds=0.3",
 )
 
+SLOW = 'data.source="slow.source:Slow"'  # with the fixture `slow`: runs that last as long as a test wants
+
 
 class Quiet:
     """A watcher that keeps what it is told."""

@@ -16,7 +16,7 @@ from testbed.store.budget import affordable, excess
 from testbed.store.ledger import Entry, Ledger, Spend
 from testbed.study import Study
 from testbed.sweep import packs, plan
-from tests.sweeps import LONG, Quiet, fresh, processes_of, table, wait_for
+from tests.sweeps import LONG, SLOW, Quiet, fresh, processes_of, table, wait_for
 
 
 def begin(tiny_toml, path, *overrides):
@@ -97,14 +97,15 @@ def test_what_costs_more_than_was_reckoned_is_stopped_with_a_checkpoint(tiny_tom
     assert table(freed.folder).equals(long_undisturbed)
 
 
-def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path):
-    longer = ["grid.tokens=[819_200, 1_024_000]", "target.tokens=1_228_800", "grid.widths=[16]"]
-    settings = [*LONG, *longer, "execution.lease_seconds=1.0", "execution.checkpoint_seconds=1000.0"]
-    study = begin(tiny_toml, tmp_path / "sweep", *settings)
+def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path, slow):
+    slow.write_text("0.5")
+    settings = [SLOW, "grid.widths=[16]", "execution.lease_seconds=1.0", "execution.checkpoint_seconds=1000.0"]
+    study = begin(tiny_toml, tmp_path / "sweep", *LONG, *settings)
 
     def kill():
-        wait_for(lambda: any(e.steps > 200 for e in Ledger.of(study.folder).entries))
+        wait_for(lambda: any(e.steps > 100 for e in Ledger.of(study.folder).entries))
         os.kill(processes_of(study.folder)[0], signal.SIGKILL)
+        slow.unlink()
 
     killer = threading.Thread(target=kill)
     killer.start()

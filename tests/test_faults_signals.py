@@ -16,9 +16,10 @@ from testbed.store import SweepFolder
 from testbed.study import Study
 from testbed.sweep import packs
 
-from .sweeps import Quiet, fresh, processes_of, table, wait_for
+from .sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 
-SLOW = (
+LONG = (
+    SLOW,
     "grid.widths=[8, 16]",
     "grid.tokens=[12_800, 51_200, 128_000]",
     "target.tokens=512_000",
@@ -65,8 +66,8 @@ time_t time(time_t *told) {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_toml, tmp_path_factory):
-    sweep = fresh(tiny_toml, tmp_path_factory.mktemp("undisturbed") / "sweep", *SLOW)
+def undisturbed(tiny_toml, tmp_path_factory, slow):
+    sweep = fresh(tiny_toml, tmp_path_factory.mktemp("undisturbed") / "sweep", *LONG)
     LocalExecutor("cpu", 1).run(sweep, packs(sweep.of_role("grid")), Quiet())
     return table(sweep)
 
@@ -84,7 +85,7 @@ def backwards(tmp_path):
 
 
 def launch(tiny_toml, path, environment=None):
-    changes = [part for change in SLOW for part in ("--set", change)]
+    changes = [part for change in LONG for part in ("--set", change)]
     return subprocess.Popen(
         [sys.executable, "-m", "testbed", "train", str(tiny_toml), *changes, "--out", str(path)],
         stdout=subprocess.PIPE,
@@ -127,7 +128,7 @@ def refuses_other_configurations(tiny_toml, path):
     with pytest.raises(
         FolderError, match=r"holds a sweep of another configuration; it differs in train\.lr: 0\.006 -> 0\.007"
     ):
-        Study.create(load_config(tiny_toml, [*SLOW, "train.lr=0.007"]), path)
+        Study.create(load_config(tiny_toml, [*LONG, "train.lr=0.007"]), path)
     kept = path / "config.toml"
     content = kept.read_text()
     kept.write_text(content.replace("\nlr = 0.006", "\nlr = 0.009"))
@@ -140,8 +141,9 @@ def refuses_other_configurations(tiny_toml, path):
     kept.write_text(content)
 
 
-def test_stops_a_clock_that_goes_backwards_and_edits_do_no_harm(tiny_toml, tmp_path, undisturbed, backwards):
+def test_stops_a_clock_that_goes_backwards_and_edits_do_no_harm(tiny_toml, tmp_path, slow, undisturbed, backwards):
     path = tmp_path / "sweep"
+    slow.write_text("0.5")
     first = launch(tiny_toml, path)
     wait_for(lambda: losses_so_far(path))
     refuses_other_configurations(tiny_toml, path)
@@ -149,6 +151,7 @@ def test_stops_a_clock_that_goes_backwards_and_edits_do_no_harm(tiny_toml, tmp_p
     stop(
         launch(tiny_toml, path, backwards), path, lambda group: os.killpg(group, signal.SIGINT)
     )  # Ctrl-C on a terminal
+    slow.unlink()
     in_the_future(path)
     last = launch(tiny_toml, path, backwards)
     out, err = last.communicate(timeout=300)

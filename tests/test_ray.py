@@ -12,7 +12,7 @@ from testbed.errors import ConfigError
 from testbed.executors import make_executor, train_all
 from testbed.executors.local import LocalExecutor
 from testbed.sweep import packs
-from tests.sweeps import Quiet, fresh, processes_of, table, wait_for
+from tests.sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -20,11 +20,11 @@ _STORE = 80 * 2**20  # bytes; the least that Ray accepts is 75 MiB
 NODE = {"num_cpus": 1, "object_store_memory": _STORE}
 RAY = ('execution.executor="ray"', 'execution.device="cpu"', "execution.lease_seconds=2.0")
 SMALL = ("grid.widths=[8, 16]", "grid.tokens=[10_240, 20_480]")
-LONG = ("grid.widths=[8, 16]", "grid.tokens=[204_800]", "execution.checkpoint_seconds=0.3")
+LONG = (SLOW, "grid.widths=[8, 16]", "grid.tokens=[204_800]", "execution.checkpoint_seconds=0.3")
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(slow):
     """A head that runs no task, and two nodes with a core each."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
@@ -57,7 +57,7 @@ def local(tiny_toml, path, *overrides):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_toml, tmp_path_factory):
+def undisturbed(tiny_toml, tmp_path_factory, slow):
     return local(tiny_toml, tmp_path_factory.mktemp("undisturbed") / "sweep", *LONG)
 
 
@@ -72,13 +72,15 @@ def test_a_sweep_gives_the_same_table_through_ray_as_on_this_machine(cluster, ti
     )
 
 
-def test_a_node_that_dies_in_mid_sweep_costs_time_and_changes_nothing(cluster, tiny_toml, tmp_path, undisturbed):
+def test_a_node_that_dies_in_mid_sweep_costs_time_and_changes_nothing(cluster, tiny_toml, tmp_path, slow, undisturbed):
+    slow.write_text("0.3")
     sweep = fresh(tiny_toml, tmp_path / "ray", *LONG, *on(cluster))
     nodes = list(cluster.worker_nodes)
 
     def kill():
         wait_for(lambda: len(list(sweep.path.glob("runs/*/trunk.safetensors"))) == 2)
         cluster.remove_node(nodes[0], allow_graceful=False)
+        slow.unlink()
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -103,13 +105,15 @@ train_all(make_executor(sweep.config.execution), sweep, sweep.of_role("grid"), Q
 """
 
 
-def test_an_interrupted_launcher_ends_its_tasks_after_their_checkpoint(cluster, tiny_toml, tmp_path, undisturbed):
+def test_an_interrupted_launcher_ends_its_tasks_after_their_checkpoint(cluster, tiny_toml, tmp_path, slow, undisturbed):
+    slow.write_text("0.3")
     sweep = fresh(tiny_toml, tmp_path / "ray", *LONG, *on(cluster), "execution.checkpoint_seconds=60.0")
     command = [sys.executable, "-c", LAUNCH, str(sweep.path)]
     launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(list(sweep.path.glob("runs/*/evals.jsonl"))) == 4)
     launcher.send_signal(signal.SIGINT)
     _, told = launcher.communicate(timeout=180)
+    slow.unlink()
     assert "KeyboardInterrupt" in told
     assert not processes_of(sweep)
     states = [sweep.run(spec).state() for spec in sweep.of_role("grid")]

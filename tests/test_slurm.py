@@ -19,7 +19,7 @@ from testbed.store import SweepFolder
 from testbed.sweep import packs
 from testbed.train import estimate
 from tests.slurm_node import command, jobs, release, slurm_node
-from tests.sweeps import Quiet, fresh, processes_of, table
+from tests.sweeps import SLOW, Quiet, fresh, processes_of, table
 
 pytestmark = pytest.mark.slow
 
@@ -60,32 +60,7 @@ def test_a_sweep_gives_the_same_table_through_slurm_as_on_this_machine(slurm, ti
     assert len(list(submission.glob("*_log.out"))) == 2
 
 
-SLOW = """
-import os, time
-from pathlib import Path
-from testbed.config import Data
-from testbed.data.synthetic import ZipfSource
-class Slow(ZipfSource):
-    def rows(self, *arguments):
-        pause = Path(os.environ["SLOW"])
-        time.sleep(float(pause.read_text()) if pause.exists() else 0)
-        return super().rows(*arguments)
-"""
-LONG = ('data.source="slow.source:Slow"', "grid.widths=[8, 16]", "grid.tokens=[163_840]", "grid.init_seeds=[0]")
-
-
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory):
-    """Runs whose data come slowly as long as this file is there: they last without keeping a core busy."""
-    folder = tmp_path_factory.mktemp("slow")
-    (folder / "slow").mkdir()
-    (folder / "slow" / "source.py").write_text(SLOW)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-        patch.setenv("TESTBED_ALLOW_CODE", "slow.source")
-        patch.setenv("SLOW", str(folder / "pause"))
-        yield folder / "pause"
+LONG = (SLOW, "grid.widths=[8, 16]", "grid.tokens=[163_840]", "grid.init_seeds=[0]")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +70,7 @@ def undisturbed(tiny_toml, tmp_path_factory, slow):
     return table(sweep)
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):
     """As in tests.sweeps, but Slurm is asked less often."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -119,7 +94,7 @@ def logs(sweep):
 
 
 def test_jobs_that_are_queued_again_pre_empted_or_out_of_time_go_on(slurm, tiny_toml, tmp_path, slow, undisturbed):
-    slow.write_text("3")
+    slow.write_text("6")
     limits = ('execution.slurm.time="60 s"', 'execution.slurm.notice="15 s"')
     sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG, *SLURM, *limits)
     launch = threading.Thread(target=train, args=(sweep,), daemon=True)
@@ -172,7 +147,7 @@ def test_the_jobs_of_a_killed_launcher_are_adopted_and_not_submitted_twice(
     again = launched(sweep)
     wait_for(lambda: list(sweep.path.glob("runs/*/trunk.safetensors")))
     slow.unlink()
-    _, told = again.communicate(timeout=120)
+    _, told = again.communicate(timeout=300)
     assert again.returncode == 0, told
     assert len(jobs()) == before
     assert len(list((sweep.path / "logs" / "slurm").iterdir())) == 1
@@ -188,7 +163,7 @@ def test_an_interrupted_launcher_cancels_its_jobs_after_their_checkpoint(slurm, 
     launcher = launched(sweep)
     wait_for(lambda: list(sweep.path.glob("runs/*/evals.jsonl")))
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=60)
+    launcher.communicate(timeout=180)
     assert not jobs_of(sweep)
     assert sorted(sweep.run(spec).state() for spec in sweep.of_role("grid")) == ["paused", "to do"]
     assert len(list(sweep.path.glob("runs/*/trunk.safetensors"))) == 1, "the checkpoint that it was asked for"
