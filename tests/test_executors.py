@@ -211,7 +211,8 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck
     assert "stuck/source.py" in log.read_text(), "the stacks of its threads"
 
 
-def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck):
+def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck, monkeypatch):
+    monkeypatch.setattr("testbed.executors.local._GRACE", 0.5)  # after which a worker that does not end itself is ended
     sweep = stuck("execution.hang_seconds=900.0")
     (outcome,) = LocalExecutor("cpu", 1, hang_seconds=1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
     assert outcome.ending == "failed"
