@@ -15,9 +15,11 @@ from testbed.records import Eval
 from testbed.sweep import packed, plan
 from testbed.train import Interruptions, Paused, train
 from testbed.train.checkpoint import read_cursor
+from testbed.train.device import make_repeatable
 from testbed.train.learner import make_learner
 from testbed.train.module import ModuleLearner
 from testbed.train.packed import PackedLearner
+from testbed.train.shortage import with_room
 
 from .sweeps import fresh
 from .test_train import CPU, StopAfter, train_one
@@ -114,6 +116,24 @@ def test_a_step_that_does_not_fit_is_done_again_in_halved_passes(wide, megabytes
         assert halved["rows"] == rows < 128
         assert halved["loss_sums"] == pytest.approx(whole.loss_sums(), rel=1e-5)
         assert halved["losses"] == pytest.approx(whole.validate(), rel=1e-5)
+
+
+def test_what_one_run_goes_on_without_the_next_one_has_again():
+    fails = iter((RuntimeError("could not create a primitive"),))
+
+    def work():
+        for error in fails:
+            raise error
+        return "done"
+
+    told = []
+    try:
+        assert with_room(work, told.append) == "done"
+        assert len(told) == 1
+        assert not torch.backends.mkldnn.enabled
+    finally:
+        make_repeatable(False)
+    assert torch.backends.mkldnn.enabled
 
 
 def test_a_run_goes_on_with_halved_passes_and_says_so(wide, tmp_path):

@@ -34,9 +34,10 @@ def set_precision(precision: Precision, device: torch.device) -> None:
 
 
 def make_repeatable(deterministic: bool) -> None:
-    """Deterministic kernels on request, and nothing chosen by timing."""
+    """Deterministic kernels on request, and nothing chosen by timing, nor by what other runs have met."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time and hides nothing here
     torch.backends.cudnn.benchmark = False
+    torch.backends.mkldnn.enabled = True  # type: ignore[assignment]  # a run that lacks memory goes on without it

@@ -49,7 +49,7 @@ def with_room(work: Callable[[], T], make_room: Callable[[str], None]) -> T:
                 raise
             asked = _asked(str(error))
             if _LIBRARY in str(error):  # what it could not create once it says it cannot create ever after
-                torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+                torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
         give_back()  # the error is gone by now, and with it what the work had allocated
         make_room(asked)
 
