@@ -33,7 +33,7 @@ from testbed.files import stay_inside
 from testbed.fit import Fit
 from testbed.ladder import chosen_rungs
 from testbed.points import write_table
-from testbed.records import Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
+from testbed.records import DataFacts, Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
 from testbed.report.page import Contents, render
 from testbed.store import SweepFolder, now
 from testbed.store.cells import diverged, failed, missing_cells, retried, unfinished
@@ -50,7 +50,7 @@ def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]
     A design is chosen once: of a configuration that has its folder at `path` it is what stands there.
     """
     source = open_source(config.data)
-    made = plan(config, source.facts, _recorded_rungs(config, path) or chosen_rungs(config, source.facts))
+    made = plan(config, source.facts, design_of(config, source.facts, path))
     if made.target:
         cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
         seeds = min(Counter(spec.shape.width for spec in made.grid).values())
@@ -58,12 +58,13 @@ def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]
     return source, made
 
 
-def _recorded_rungs(config: Config, path: Path | None) -> tuple[Rung, ...] | None:
-    """The rungs of the chosen design that the folder at `path` holds; None where there is none of this configuration."""
-    if config.grid.design is None or path is None or not SweepFolder.exists(path):
-        return None
-    folder = SweepFolder.open(path)
-    return rungs(folder.of_role("grid")) if folder.config.hash() == config.hash() else None
+def design_of(config: Config, facts: DataFacts, path: Path | None = None) -> tuple[Rung, ...] | None:
+    """The rungs of grid.design, as the configuration's folder at `path` has them or as chosen now; None for a whole grid."""
+    if config.grid.design is not None and path is not None and SweepFolder.exists(path):
+        folder = SweepFolder.open(path)
+        if folder.config.hash() == config.hash():
+            return rungs(folder.of_role("grid"))
+    return chosen_rungs(config, facts)
 
 
 def device_and_workers(config: Config, specs: Sequence[RunSpec]) -> tuple[torch.device, int]:

@@ -14,8 +14,8 @@ from testbed.config import load_config
 from testbed.errors import ConfigError, FolderError, RunFailed, TestbedError
 from testbed.records import RunSpec
 from testbed.report.certificate_words import certificate_sentences, corners_table, verdict_sentence
-from testbed.study import Study
-from testbed.sweep import packs, plan
+from testbed.study import Study, settle
+from testbed.sweep import Rung, packs, plan
 from testbed.tune import Brackets, Tuning, check
 from testbed.tune.coordinates import widths
 from testbed.validate.certificate import FILE, read_certificate
@@ -64,6 +64,23 @@ def test_brackets_differ_from_the_grids_runs_in_their_rates_alone(tiny_config, t
         changed = {k for k, v in spec.model_dump().items() if v != own.model_dump()[k]}
         assert changed <= {"role", "lr", "lr_hidden", "horizons", "trunk_evals", "branch_evals", "engine"}
     assert len({spec.run_id for spec in specs}) == len(specs)
+
+
+def test_brackets_of_a_chosen_design_are_those_of_its_own_rungs(tiny_toml, tiny_config, tiny_source, tmp_path):
+    chosen = (Rung(8, (10_240, 20_480), 2), Rung(16, (10_240, 40_960), 1))
+    specs = Brackets().specs(tiny_config, tiny_source.facts, chosen)
+    found = {(s.shape.width, s.init_seed, tuple(h.tokens for h in s.horizons)) for s in specs}
+    assert found == {(8, 0, (10_240, 20_480)), (8, 1, (10_240, 20_480)), (16, 0, (10_240, 40_960))}
+    with pytest.raises(ConfigError, match=r"--widths: found 24, which is no width of the grid; accepted: 8, 16"):
+        Brackets(widths=(24,)).specs(tiny_config, tiny_source.facts, chosen)
+    budget = sum(spec.flops for spec in plan(tiny_config, tiny_source.facts).grid) * 8 // 5
+    design = ('grid.design="optimal"', f"grid.budget={budget}", "grid.init_seeds=[0, 1, 2, 3]")
+    config = load_config(tiny_toml, design)
+    grid = settle(config)[1].grid
+    made = Tuning.create(config, tmp_path / "tune", FEW)
+    assert [spec.run_id for spec in made.plan.grid] == [spec.run_id for spec in grid]
+    assert made.share == made.flops / sum(spec.flops for spec in grid)
+    assert {s.horizons for s in made.folder.specs} <= {(s.horizons[0], s.horizons[-1]) for s in grid}
 
 
 def test_the_rules_own_rate_gives_the_grids_losses(study, tuning):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from testbed.config import Config
     from testbed.study import Study
-    from testbed.tune import Tuning
+    from testbed.tune import Brackets, Tuning
     from testbed.validate.certificate import Certificate
 
 Number = TypeVar("Number", int, float)
@@ -47,12 +47,14 @@ def tune(
 ) -> None:
     """Is the learning-rate rule right on this grid? Brackets at its corners, a coordinate check, and a certificate."""
     from testbed.records import as_json as record_json
+    from testbed.tune import Tuning
 
     study, config, home = _subject(path, overrides, device, workers)
     if check:
         certificate, folders = _checked(study, path), [home]
     else:
-        tuning = _brackets(config, out or home.with_name(f"{home.name}-tune"), widths, factors, batch, seeds)
+        brackets = _brackets(widths, factors, batch, seeds)
+        tuning = Tuning.create(config, out or home.with_name(f"{home.name}-tune"), brackets, home)
         _train(tuning, retry_failed, errors if as_json else console)
         certificate = tuning.certificate(study)
         folders = [tuning.folder.path, *([home] if study is not None else [])]
@@ -94,18 +96,15 @@ def _checked(study: Study | None, path: Path) -> Certificate:
     return check(study)
 
 
-def _brackets(
-    config: Config, folder: Path, widths: str | None, factors: str | None, batch: str | None, seeds: int | None
-) -> Tuning:
-    from testbed.tune import FACTORS, Brackets, Tuning
+def _brackets(widths: str | None, factors: str | None, batch: str | None, seeds: int | None) -> Brackets:
+    from testbed.tune import FACTORS, Brackets
 
-    brackets = Brackets(
+    return Brackets(
         widths=_numbers(widths, "--widths", int) if widths else None,
         factors=_numbers(factors, "--factors", float) if factors else FACTORS,
         batches=_numbers(batch, "--batch", parse_count) if batch else (),
         seeds=seeds,
     )
-    return Tuning.create(config, folder, brackets)
 
 
 def _train(tuning: Tuning, retry_failed: bool, terminal: Console) -> None:

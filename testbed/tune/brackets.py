@@ -7,12 +7,13 @@ nothing but the annealed losses; one trunk gives both horizons.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.config import Config
 from testbed.errors import ConfigError
 from testbed.records import DataFacts, RunSpec
-from testbed.sweep import plan
+from testbed.sweep import Rung, plan
 
 FACTORS = (0.35, 0.5, 0.71, 1.0, 1.41, 2.0, 2.8)
 _LEAST_FACTORS = 5
@@ -30,12 +31,14 @@ class Brackets:
     batches: tuple[int, ...] = ()
     seeds: int | None = None
 
-    def specs(self, config: Config, facts: DataFacts) -> tuple[RunSpec, ...]:
-        """Every run of the brackets; ConfigError where they do not fit the configuration."""
-        factors, widths = self._factors(), self._widths(config)
+    def specs(self, config: Config, facts: DataFacts, design: Sequence[Rung] | None = None) -> tuple[RunSpec, ...]:
+        """Every run of the brackets, of the grid's rungs if a design chose them; ConfigError where they do not fit."""
+        factors = self._factors()
         alone = config.model_copy(update={"target": None})
-        own = plan(alone, facts).grid
-        grids = [own] + [plan(_with_batch(alone, batch), facts).grid for batch in self._batches(config, own[0])]
+        own = plan(alone, facts, design).grid
+        widths = self._widths(own)
+        further = self._batches(config, own[0])
+        grids = [own] + [plan(_with_batch(alone, batch), facts, design).grid for batch in further]
         runs = []
         for grid in grids:
             for width in widths:
@@ -57,8 +60,8 @@ class Brackets:
             )
         return distinct
 
-    def _widths(self, config: Config) -> tuple[int, ...]:
-        known = sorted(config.grid.widths)
+    def _widths(self, grid: Sequence[RunSpec]) -> tuple[int, ...]:
+        known = sorted({spec.shape.width for spec in grid})
         if self.widths is None:
             return tuple(dict.fromkeys((known[0], known[-1])))
         for width in self.widths:

@@ -13,7 +13,7 @@ from testbed.errors import FolderError
 from testbed.executors import Watcher, settle_packs
 from testbed.records import RunSpec
 from testbed.store import SweepFolder, now
-from testbed.study import Study, timetable
+from testbed.study import Study, design_of, timetable
 from testbed.sweep import Plan, plan
 from testbed.tune.brackets import Brackets, factor_of
 from testbed.tune.coordinates import coordinates
@@ -28,16 +28,21 @@ from testbed.validate.tuning import follow, shifts
 class Tuning:
     """A folder of brackets: the runs are kept, resumed and never overwritten, as those of a sweep."""
 
-    def __init__(self, folder: SweepFolder, source: TokenSource) -> None:
-        self.folder, self.source = folder, source
+    def __init__(self, folder: SweepFolder, source: TokenSource, made: Plan) -> None:
+        """`made` is the plan of the study whose grid is bracketed."""
+        self.folder, self.source, self.plan = folder, source, made
 
     @classmethod
-    def create(cls, config: Config, path: Path, brackets: Brackets) -> Tuning:
-        """Plan the brackets and make their folder, or take up the one that is there and add what it lacks."""
+    def create(cls, config: Config, path: Path, brackets: Brackets, study: Path | None = None) -> Tuning:
+        """Plan the brackets and make their folder, or take up the one that is there and add what it lacks.
+
+        `study` is the folder of the configuration's study, if it may be there.
+        """
         source = open_source(config.data)
-        specs = brackets.specs(config, source.facts)
+        chosen = design_of(config, source.facts, study)
+        made, specs = plan(config, source.facts, chosen), brackets.specs(config, source.facts, chosen)
         if not SweepFolder.exists(path):
-            return cls(SweepFolder.create(path, config, _packed(specs, config, source)), source)
+            return cls(SweepFolder.create(path, config, _packed(specs, config, source)), source, made)
         folder = SweepFolder.open(path)
         changed = differences(folder.config.identity(), config.identity())
         if changed:
@@ -55,7 +60,7 @@ class Tuning:
         there = {_plain(spec) for spec in folder.specs}
         lacking = tuple(spec for spec in specs if _plain(spec) not in there)
         folder = SweepFolder(path, config, folder.specs)
-        return cls(folder.extended(_packed(lacking, config, source)) if lacking else folder, source)
+        return cls(folder.extended(_packed(lacking, config, source)) if lacking else folder, source, made)
 
     @property
     def flops(self) -> int:
@@ -65,7 +70,7 @@ class Tuning:
     @property
     def share(self) -> float:
         """These FLOPs over those of the grid itself."""
-        return self.flops / sum(spec.flops for spec in plan(self.folder.config, self.source.facts).grid)
+        return self.flops / sum(spec.flops for spec in self.plan.grid)
 
     def train(self, watcher: Watcher, retry_failed: bool = False) -> None:
         """Train what is not done; a run that diverges is a finding, RunFailed names those that failed otherwise."""
@@ -95,8 +100,7 @@ class Tuning:
 
     def certificate(self, study: Study | None) -> Certificate:
         """What the brackets and the coordinate check say, and what the study's points do, as far as it is done."""
-        config = self.folder.config
-        made = plan(config, self.source.facts)
+        config, made = self.folder.config, self.plan
         level = config.forecast.level
         judged = judge_corners(self.table(), level)
         own = [pair for pair in judged if pair[0].batch_tokens == made.grid[0].batch_tokens]
