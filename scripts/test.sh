@@ -8,4 +8,5 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 .venv/bin/ruff format --check .
 .venv/bin/mypy
 .venv/bin/lint-imports
-exec .venv/bin/pytest -n auto "$@"
+# a file's tests share what is costly to set up, and some count what the others tried
+exec .venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

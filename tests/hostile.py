@@ -52,7 +52,7 @@ class Tally:
         """Print the number of inputs; there have to be enough, and some that are read and some that are not."""
         with capsys.disabled():
             sys.stdout.write(f"\n{self.what}: {self.ends.total()} inputs, {dict(self.ends)}\n")
-        assert self.ends.total() >= least
+        assert self.ends.total() >= least, "too few, or the file's tests were split among processes (--dist loadfile)"
         assert self.ends["refused"]
         assert self.ends["accepted"]
 
