@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from testbed.cli.app import main
 from testbed.config import load_config
+from testbed.extension import CONSENT
 from testbed.study import Study
 
 from .test_executors import Quiet
@@ -182,21 +184,36 @@ CASES = {
 }
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """The command line in this process, which has imported already what takes a command of its own seconds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv(CONSENT, "")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["testbed", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_gives_one_clear_message(case, tmp_path, tiny_toml, done):
+def test_bad_input_gives_one_clear_message(case, tmp_path, tiny_toml, done, here):
     before = contents(done)
     arguments, message = CASES[case]
     work = tmp_path / "work"
     work.mkdir()
-    command = [sys.executable, "-m", "testbed", *map(str, arguments(work, tiny_toml, done))]
-    end = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "COLUMNS": "80"}
-    )
-    told = " ".join(end.stderr.split())
-    assert end.returncode == 2, end.stdout + end.stderr
+    code, out, err = here(*arguments(work, tiny_toml, done))
+    told = " ".join(err.split())
+    assert code == 2, out + err
     assert message in told
     assert told.startswith("error:")
-    assert "Traceback" not in end.stderr + end.stdout
+    assert "Traceback" not in err + out
     assert contents(done) == before
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("evals.jsonl"))
 
