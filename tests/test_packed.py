@@ -10,7 +10,7 @@ from testbed.executors import choose_packs
 from testbed.models import can_pack, find_family
 from testbed.models.packed import PackedGPT
 from testbed.sweep import makespan, packed, packs, plan
-from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, train
+from testbed.train import Diverged, Finished, Interruptions, Logged, Measured, Paused, train
 from testbed.train.learner import make_learner
 from testbed.train.module import ModuleLearner
 from testbed.train.packed import PackedLearner
@@ -214,7 +214,13 @@ def test_runs_of_different_shapes_or_horizons_are_never_packed(tiny_config, tiny
     assert len(packs(packed((tiny_spec, shorter), 2))) == 2
 
 
-def test_the_plan_takes_the_packs_that_end_first(tiny_config, tiny_source):
+def as_if_measured(packs, source, device):
+    """A step of a run alone takes a second; of runs side by side half a second each, and .2 s for all."""
+    return [Measured(1.0 if pack[0].engine.pack is None else 0.2 + 0.5 * len(pack), 0.0, memory=None) for pack in packs]
+
+
+def test_the_plan_takes_the_packs_that_end_first(tiny_config, tiny_source, monkeypatch):
+    monkeypatch.setattr("testbed.executors.packing.measure", as_if_measured)
     made = plan(tiny_config, tiny_source.facts)
     auto = tiny_config.train.model_copy(update={"pack": "auto"})
     table = choose_packs(made, auto, tiny_source, CPU, workers=1)
