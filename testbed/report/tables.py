@@ -29,9 +29,9 @@ class Table:
 def plan_table(
     specs: Sequence[RunSpec], memory: dict[str, int] | None = None, seconds: dict[str, float] | None = None
 ) -> Table:
-    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and what a run takes by its id.
+    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and what its runs take.
 
-    That is `memory` (bytes of its pack) and `seconds`.
+    By a run's id that is its pack's `memory` in bytes, and its share of its pack's `seconds`.
     """
     rows: list[tuple[str, ...]] = []
     for (role, width), group in groupby(specs, key=lambda s: (_role(s), s.shape.width)):
