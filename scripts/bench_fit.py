@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from scripts.backtest_public import SETS, backtests
 from testbed.fit import Fit, fit_law
-from testbed.fit.prediction.coverage import ALL, LABELS, METHODS, cells, summarised
+from testbed.fit.heldout.coverage import ALL, LABELS, METHODS, cells, summarised
 from testbed.fit.problem import Problem
 from testbed.laws import LAWS
 from tests.oracle import least_cost

@@ -8,8 +8,8 @@ from scipy.stats import t as student_t
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit import fit_law
-from testbed.fit.prediction.backtest import _gauss_newton, backtest
-from testbed.fit.prediction.coverage import ALL, METHODS, cells, distance, scored, summarised
+from testbed.fit.heldout.backtest import _gauss_newton, backtest, backtest_fit
+from testbed.fit.heldout.coverage import ALL, METHODS, cells, distance, scored, summarised
 from testbed.laws import LAWS
 
 from .backtest_tables import design_tables, fresh_tables
@@ -128,7 +128,7 @@ def test_kappa_is_the_factor_that_would_have_covered():
 
 def test_a_fit_backtests_itself_with_its_own_options():
     fit = fit_law("hoffmann", points(), loss="ls", fixed={"E": 1.8}, n_boot=0, seed=2)
-    ours = fit.backtest(cuts=3, n_boot=20)
+    ours = backtest_fit(fit, cuts=3, n_boot=20, seed=fit.seed)
     direct = backtest("hoffmann", points(), loss="ls", fixed={"E": 1.8}, cuts=3, n_boot=20, seed=2)
     pd.testing.assert_frame_equal(ours.predictions, direct.predictions, check_exact=True)
 

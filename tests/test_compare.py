@@ -12,7 +12,7 @@ from testbed.errors import ConfigError, TableError
 from testbed.fit import fit_law
 from testbed.fit.comparison import compare, convention_table
 from testbed.fit.comparison.compare import LEAST_CUTS
-from testbed.fit.comparison.rolling import cuts_of, foretold, k_fold, kappa, scores
+from testbed.fit.heldout.rolling import cuts_of, foretold, k_fold, kappa, scores
 from testbed.laws import LAWS
 from testbed.laws.hoffmann import Hoffmann
 from testbed.laws.kaplan import Kaplan

@@ -108,7 +108,7 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Forecast the larger runs of a table from the smaller ones: does the interval keep its promise?"""
-    from testbed.fit.prediction import backtest as run_backtest
+    from testbed.fit.heldout import backtest as run_backtest
 
     check_level(level)
     allow_laws(law)

@@ -12,19 +12,20 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from testbed.errors import TableError
-from testbed.fit.fitting import above_zero
-from testbed.fit.intervals import LEAST_RESAMPLES
+from testbed.fit.diagnostics.diagnose import diagnose
+from testbed.fit.estimate import Estimate
+from testbed.fit.intervals import LEAST_RESAMPLES, intervals
 from testbed.fit.problem import Loss
 from testbed.fit.resampling import Replicates
-from testbed.fit.result import Fit
 from testbed.fit.search import Search
+from testbed.fit.targets import above_zero
 from testbed.laws import LAWS, Law, find_law, plain_formula
 from testbed.points import fit_columns, points_digest
 
 _FORMAT = 1
 
 
-def to_dict(fit: Fit, level: float) -> dict[str, Any]:
+def to_dict(fit: Estimate, level: float) -> dict[str, Any]:
     """Everything a fit is, as JSON values; `level` is that of the intervals, which are there to be read."""
     return summary_dict(fit, level) | {
         "format": _FORMAT,
@@ -37,9 +38,9 @@ def to_dict(fit: Fit, level: float) -> dict[str, Any]:
     }
 
 
-def summary_dict(fit: Fit, level: float) -> dict[str, Any]:
+def summary_dict(fit: Estimate, level: float) -> dict[str, Any]:
     """What a reader asks of a fit first, as JSON values."""
-    bounds = fit.conf_int(1 - level) if len(fit.resamples) >= LEAST_RESAMPLES else None
+    bounds = intervals(fit, level, "percentile") if len(fit.resamples) >= LEAST_RESAMPLES else None
     return {
         "law": _law_name(fit.law),
         "params": fit.theta,
@@ -60,9 +61,9 @@ def summary_dict(fit: Fit, level: float) -> dict[str, Any]:
     }
 
 
-def as_text(fit: Fit, level: float) -> str:
+def as_text(fit: Estimate, level: float) -> str:
     """See `Fit.summary`."""
-    bounds = fit.conf_int(1 - level)
+    bounds = intervals(fit, level, "percentile")
     head = [
         f"{fit.law.name}: {plain_formula(fit.law)}  ({fit.law.source})",
         f"{fit.nobs} rows of {fit.n_runs} runs, {fit.in_words}: {fit.objective:.9g}"
@@ -74,11 +75,11 @@ def as_text(fit: Fit, level: float) -> str:
         f"{name:12}{fit.theta[name]:>14.6g}{fit.bse[name]:>14.3g}{low:>18.6g}{high:>12.6g}"
         for name, (low, high) in zip(fit.theta, bounds.to_numpy(), strict=True)
     ]
-    return "\n".join([*head, *rows, *(f"{finding.code}: {finding.message}" for finding in fit.diagnostics())])
+    return "\n".join([*head, *rows, *(f"{finding.code}: {finding.message}" for finding in diagnose(fit))])
 
 
-def from_dict(document: Mapping[str, Any], where: str = "the document") -> Fit:
-    """The fit that `to_dict` wrote; TableError where it is none, or its points were changed."""
+def read(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of the estimate that `to_dict` wrote; TableError where it is none, or its points were changed."""
     found = document.get("format")
     if found != _FORMAT:
         raise TableError(
@@ -86,25 +87,24 @@ def from_dict(document: Mapping[str, Any], where: str = "the document") -> Fit:
             "-o FIT.json"
         )
     try:
-        read = _Document.model_validate(document)
+        fields = _Document.model_validate(document)
     except ValidationError as error:
         raise TableError(
             f"{where}: a fit's document without what belongs to it ({_problem(error)}); write it anew with testbed fit"
         ) from None
-    law = find_law(read.law, f"{where}: law")
-    points = _points(read, law, where)
-    if points_digest(points) != read.data_digest:
+    law = find_law(fields.law, f"{where}: law")
+    points = _points(fields, law, where)
+    if points_digest(points) != fields.data_digest:
         raise TableError(f"{where}: the points are not those that were fitted (their digest differs); fit them anew")
-    resamples = np.array(read.resamples, np.float64).reshape(-1, len(read.params))
-    return Fit(
-        law=law,
-        theta=read.params,
-        points=points,
-        search=Search(**read.search.model_dump()),
-        resamples=resamples,
-        resamples_converged=np.array(read.resamples_converged, bool),
-        **{name: getattr(read, name) for name in _PLAIN},
-    )
+    resamples = np.array(fields.resamples, np.float64).reshape(-1, len(fields.params))
+    return {name: getattr(fields, name) for name in _PLAIN} | {
+        "law": law,
+        "theta": fields.params,
+        "points": points,
+        "search": Search(**fields.search.model_dump()),
+        "resamples": resamples,
+        "resamples_converged": np.array(fields.resamples_converged, bool),
+    }
 
 
 _PLAIN = ("objective", "converged", "loss", "delta", "space", "replicates", "fixed", "seed", "columns")

@@ -14,6 +14,7 @@ from testbed.fit.coordinates import Coordinates
 from testbed.fit.problem import Loss, Problem
 from testbed.fit.resampling import Replicates, Rows
 from testbed.fit.result import Fit
+from testbed.fit.targets import above_zero
 from testbed.laws import Law, find_law
 from testbed.points import fit_columns, map_columns
 
@@ -116,12 +117,6 @@ def _one_step(problem: Problem, rows: Rows, phi: Array) -> Array:
     _, _, hessian = problem.kernel.evaluate(phi, rows.y, ones, np.array([width]))
     by_run = rows.members.T @ scores.T
     return np.asarray(by_run @ np.linalg.pinv(hessian[:, :, 0]))
-
-
-def above_zero(law: Law, space: str) -> tuple[str, ...]:
-    """Columns that must be above 0."""
-    names = [name for name in law.columns if name != "run"] if law.positive else []
-    return (*names, law.response) if space == "log" else tuple(names)
 
 
 def _check_parameters(law: Law, fixed: Mapping[str, float]) -> None:

@@ -7,16 +7,13 @@ the resamples, each with an optimum of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from testbed.errors import ConfigError
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
+from testbed.fit.estimate import Estimate
 
 Array = NDArray[np.float64]
 
@@ -25,7 +22,7 @@ _ZOOMS, _GRID = 14, 65
 _REACH = 40.0  # natural logs beyond the fitted range within which a loss is looked for
 
 
-def frontier(fit: Fit, flops: ArrayLike, level: float = 0.9, inference_tokens: float = 0.0) -> pd.DataFrame:
+def frontier(fit: Estimate, flops: ArrayLike, level: float = 0.9, inference_tokens: float = 0.0) -> pd.DataFrame:
     """The N, D that reach the lowest loss for training FLOPs 6 N D (arXiv:2203.15556, section 3.3), one row a budget.
 
     Columns flops, n, tokens, tokens_per_param, loss, each but the first with _low and _high. With
@@ -41,7 +38,7 @@ def frontier(fit: Fit, flops: ArrayLike, level: float = 0.9, inference_tokens: f
     return pd.DataFrame(rows)
 
 
-def solve(fit: Fit, response: float, given: Mapping[str, float], level: float = 0.9) -> pd.Series[float]:
+def solve(fit: Estimate, response: float, given: Mapping[str, float], level: float = 0.9) -> pd.Series[float]:
     """What a response costs: the one column of the law that is not given, or compute on the frontier where none is.
 
     Fields value, low, high and reached, the share of resamples that reach it; infinite where the law
@@ -66,7 +63,7 @@ def solve(fit: Fit, response: float, given: Mapping[str, float], level: float = 
     return pd.Series({"value": costs[0], "low": low, "high": high, "reached": reached}, name=name)
 
 
-def _optimum(fit: Fit, flops: float, level: float, inference_tokens: float) -> dict[str, float]:
+def _optimum(fit: Estimate, flops: float, level: float, inference_tokens: float) -> dict[str, float]:
     n, tokens, loss = best_sizes(fit, _thetas(fit), flops, inference_tokens)
     row: dict[str, float] = {"flops": flops}
     for name, values in (("n", n), ("tokens", tokens), ("tokens_per_param", tokens / n), ("loss", loss)):
@@ -76,7 +73,7 @@ def _optimum(fit: Fit, flops: float, level: float, inference_tokens: float) -> d
 
 
 def best_sizes(
-    fit: Fit, thetas: Array, flops: float | Array, inference_tokens: float = 0.0
+    fit: Estimate, thetas: Array, flops: float | Array, inference_tokens: float = 0.0
 ) -> tuple[Array, Array, Array]:
     """N, D and the loss at the optimum of each row of parameters [B, p] for its FLOPs; nan where there is none.
 
@@ -103,7 +100,7 @@ def best_sizes(
     return tuple(np.where(inside, value, np.nan)[:, 0] for value in (found, tokens, loss))  # type: ignore[return-value]
 
 
-def _losses(fit: Fit, thetas: Array, n: Array, budget: Array, inference_tokens: float) -> Array:
+def _losses(fit: Estimate, thetas: Array, n: Array, budget: Array, inference_tokens: float) -> Array:
     """Loss [B, m] of each row of parameters at sizes [B, m]."""
     tokens = np.maximum((budget - 2 * n * inference_tokens) / (6 * n), 1e-300)
     named = {name: thetas[:, k : k + 1] for k, name in enumerate(fit.theta)}
@@ -111,7 +108,7 @@ def _losses(fit: Fit, thetas: Array, n: Array, budget: Array, inference_tokens: 
         return np.asarray(fit.law.value(named, fit.law.prepare({"n": n, "tokens": tokens})), np.float64)
 
 
-def _column_cost(fit: Fit, thetas: Array, response: float, name: str, given: Mapping[str, float]) -> Array:
+def _column_cost(fit: Estimate, thetas: Array, response: float, name: str, given: Mapping[str, float]) -> Array:
     """The value of one column [B] at which each row of parameters gives the response; inf where it never does."""
     fitted = np.log(fit.rows.columns[name].astype(np.float64))
 
@@ -124,7 +121,7 @@ def _column_cost(fit: Fit, thetas: Array, response: float, name: str, given: Map
     return _roots(excess, len(thetas), fitted.min(), fitted.max())
 
 
-def _frontier_cost(fit: Fit, thetas: Array, response: float) -> Array:
+def _frontier_cost(fit: Estimate, thetas: Array, response: float) -> Array:
     """The training FLOPs [B] at which the frontier of each row of parameters reaches the loss."""
     fitted = np.log(6 * fit.rows.columns["n"] * fit.rows.columns["tokens"])
 
@@ -146,12 +143,12 @@ def _roots(excess: Callable[[Array], Array], count: int, low: float, high: float
     return np.where(crossing, np.exp((lower + upper) / 2), np.inf)[:, 0]
 
 
-def _thetas(fit: Fit) -> Array:
+def _thetas(fit: Estimate) -> Array:
     """The parameters and below them those of the resamples [1 + n_boot, p]."""
     return np.concatenate([np.array([list(fit.theta.values())]), fit.resamples])
 
 
-def _ends(fit: Fit, values: Array, level: float) -> tuple[float, float]:
+def _ends(fit: Estimate, values: Array, level: float) -> tuple[float, float]:
     """Percentiles of values above 0 [1 + n_boot], their spread about the first inflated for the finite number of seeds."""
     drawn = values[1:][~np.isnan(values[1:])]
     if drawn.size == 0 or not np.isfinite(values[0]):
@@ -162,7 +159,7 @@ def _ends(fit: Fit, values: Array, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _need_sizes(fit: Fit, what: str) -> None:
+def _need_sizes(fit: Estimate, what: str) -> None:
     if set(fit.law.columns) != {"n", "tokens"} or fit.law.response != "loss":
         raise ConfigError(
             f"{what} needs a law of loss by n and tokens; {fit.law.name} gives {fit.law.response} by "

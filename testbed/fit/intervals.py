@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from testbed.errors import ConfigError
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
+from testbed.fit.estimate import Estimate
 
 Array = NDArray[np.float64]
 Method = Literal["percentile", "bca", "profile"]
@@ -28,7 +25,7 @@ _NEAREST = 3  # resamples from which the solves of a profile start too
 LEAST_RESAMPLES = 20
 
 
-def intervals(fit: Fit, level: float, method: Method) -> pd.DataFrame:
+def intervals(fit: Estimate, level: float, method: Method) -> pd.DataFrame:
     """Columns low and high for every parameter; those that are held have their value."""
     if not 0 < level < 1:
         raise ConfigError(f"level: found {level:g}; accepted: above 0 and below 1")
@@ -40,7 +37,7 @@ def intervals(fit: Fit, level: float, method: Method) -> pd.DataFrame:
     return pd.DataFrame({"low": np.where(signed, low, np.maximum(low, 0)), "high": high}, index=list(fit.theta))
 
 
-def profile(fit: Fit, name: str, values: Array) -> Array:
+def profile(fit: Estimate, name: str, values: Array) -> Array:
     """Twice the rise of the objective [m] when parameter `name` is held at values [m], in units of chi-square.
 
     The unit is mean(psi^2) / mean(psi'), so that the rise is asymptotically chi-square with one degree of
@@ -58,12 +55,12 @@ def profile(fit: Fit, name: str, values: Array) -> Array:
     return rise / _unit(fit)
 
 
-def _percentile(fit: Fit, level: float) -> tuple[Array, Array]:
+def _percentile(fit: Estimate, level: float) -> tuple[Array, Array]:
     low, high = np.quantile(_widened(fit), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
-def _bca(fit: Fit, level: float) -> tuple[Array, Array]:
+def _bca(fit: Estimate, level: float) -> tuple[Array, Array]:
     """Bias-corrected and accelerated percentiles (Efron, JASA 82, 1987), the acceleration from leaving out runs."""
     draws, centre = _widened(fit), np.array(list(fit.theta.values()))
     left_out = fit.influence().to_numpy()
@@ -80,14 +77,14 @@ def _bca(fit: Fit, level: float) -> tuple[Array, Array]:
     return ends[0], ends[1]
 
 
-def _profiled(fit: Fit, level: float) -> tuple[Array, Array]:
+def _profiled(fit: Estimate, level: float) -> tuple[Array, Array]:
     ends = [
         (value, value) if name in fit.fixed else _profile_ends(fit, name, level) for name, value in fit.theta.items()
     ]
     return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
 
-def _profile_ends(fit: Fit, name: str, level: float) -> tuple[float, float]:
+def _profile_ends(fit: Estimate, name: str, level: float) -> tuple[float, float]:
     """Where the profile of one parameter crosses the chi-square quantile; the domain's edge or infinity where it never does."""
     threshold = NormalDist().inv_cdf((1 + level) / 2) ** 2 * _unit(fit)
     centre = fit.theta[name]
@@ -110,11 +107,13 @@ def _profile_ends(fit: Fit, name: str, level: float) -> tuple[float, float]:
     return (0.0 if positive and ends[0] == -np.inf else ends[0]), ends[1]
 
 
-def _crossing(fit: Fit, name: str, inner: float, outer: float, theta: dict[str, float], threshold: float) -> float:
+def _crossing(fit: Estimate, name: str, inner: float, outer: float, theta: dict[str, float], threshold: float) -> float:
+    from scipy.optimize import brentq  # slow to import
+
     return float(brentq(lambda at: _held(fit, name, at, theta)[0] - threshold, inner, outer, xtol=1e-12, rtol=1e-6))
 
 
-def _held(fit: Fit, name: str, value: float, start: dict[str, float]) -> tuple[float, dict[str, float]]:
+def _held(fit: Estimate, name: str, value: float, start: dict[str, float]) -> tuple[float, dict[str, float]]:
     """Twice the rise of the objective with one parameter held, and the other parameters' best values.
 
     Solved from `start`, from the estimate and from the resamples that came nearest to the value: robust
@@ -131,13 +130,13 @@ def _held(fit: Fit, name: str, value: float, start: dict[str, float]) -> tuple[f
     return 2 * max(float(found.objective[best]) - fit.objective, 0.0), coordinates.theta(found.phi[best])
 
 
-def _nearest(fit: Fit, name: str, value: float) -> list[dict[str, float]]:
+def _nearest(fit: Estimate, name: str, value: float) -> list[dict[str, float]]:
     """The parameters of the resamples in which one came nearest to a value."""
     near = np.argsort(np.abs(fit.resamples[:, list(fit.theta).index(name)] - value), kind="stable")[:_NEAREST]
     return [dict(zip(fit.theta, row, strict=True)) for row in fit.resamples[near].tolist()]
 
 
-def _unit(fit: Fit) -> float:
+def _unit(fit: Estimate) -> float:
     """What twice the objective's rise is divided by to be chi-square."""
     if fit.loss == "huber-likelihood":
         return 1.0
@@ -151,7 +150,7 @@ def _unit(fit: Fit) -> float:
     return max(float((psi**2).mean()) / inside, 1e-300)
 
 
-def _widened(fit: Fit) -> Array:
+def _widened(fit: Estimate) -> Array:
     """Resamples [n_boot, p] with their spread about the estimate inflated for the finite number of seeds."""
     if len(fit.resamples) < LEAST_RESAMPLES:
         raise ConfigError(

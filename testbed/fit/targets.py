@@ -29,3 +29,9 @@ def columns_of(
     raw = {name: np.atleast_1d(np.asarray(data[name])) for name in law.columns}
     length = max(len(values) for values in raw.values())
     return {name: np.broadcast_to(values, (length, *values.shape[1:])) for name, values in raw.items()}
+
+
+def above_zero(law: Law, space: str) -> tuple[str, ...]:
+    """Columns that must be above 0."""
+    names = [name for name in law.columns if name != "run"] if law.positive else []
+    return (*names, law.response) if space == "log" else tuple(names)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from testbed.fit import Fit
     from testbed.fit.approaches import ThreeWays
-    from testbed.fit.prediction import Backtest
+    from testbed.fit.heldout import Backtest
     from testbed.records import Forecast, Provenance, RunSpec, Verdict
 
 

@@ -9,7 +9,7 @@ from testbed.records import Forecast, MissingCell, Retried, Verdict
 from testbed.units import show_count
 
 if TYPE_CHECKING:
-    from testbed.fit.prediction import Backtest
+    from testbed.fit.heldout import Backtest
 
 _AFTER_THE_FACT = " This forecast was made after its target had been trained: it is no test of the law."
 

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TestbedError
-from testbed.fit.comparison.rolling import Cut, foretold, k_fold, kappa, scores
 from testbed.fit.diagnostics.identification import doubts
 from testbed.fit.fitting import fit_law
+from testbed.fit.heldout.rolling import Cut, foretold, k_fold, kappa, scores
 from testbed.fit.result import Fit
 from testbed.laws import Law
 

@@ -17,9 +17,9 @@ import pandas as pd
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit.comparison.candidates import Candidate, aimed, cut_rows, fitted, judged, row_of, tried
-from testbed.fit.comparison.rolling import Cut, cuts_of
 from testbed.fit.comparison.target import TargetPrediction, predict_target
 from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.heldout.rolling import Cut, cuts_of
 from testbed.fit.problem import Loss
 from testbed.fit.result import Fit
 from testbed.laws import Law, find_law

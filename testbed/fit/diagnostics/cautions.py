@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from testbed.errors import ConfigError
 from testbed.fit.diagnostics.finding import Finding
+from testbed.fit.estimate import Estimate
 from testbed.fit.frontier import best_sizes
+from testbed.fit.prediction.predict import Prediction
 from testbed.laws import Law, find_law
-
-if TYPE_CHECKING:
-    from testbed.fit.prediction.predict import Prediction
-    from testbed.fit.result import Fit
 
 Array = NDArray[np.float64]
 
@@ -80,7 +77,7 @@ def rounded_params(law: Law | str, params: Mapping[str, float | str], at: pd.Dat
     )
 
 
-def isoflop_parabola(fit: Fit, n: ArrayLike, flops: ArrayLike) -> Finding | None:
+def isoflop_parabola(fit: Estimate, n: ArrayLike, flops: ArrayLike) -> Finding | None:
     """What parabolas in log N (approach 2 of arXiv:2203.15556) would get wrong at these sizes, if the fitted law were true.
 
     `n` and `flops` [m] are the sizes and budgets of the runs; those of one budget make a window, of at least

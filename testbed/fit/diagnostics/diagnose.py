@@ -16,7 +16,6 @@ those of arXiv:2404.10102, which are the least-absolute-deviation optimum and no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -26,16 +25,13 @@ from testbed.fit.diagnostics.refits import Refits
 from testbed.fit.diagnostics.residuals import residual_findings
 from testbed.fit.diagnostics.sensitivity import sensitivities
 from testbed.fit.diagnostics.sources import source_findings
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
-
+from testbed.fit.estimate import Estimate
 
 _SMALL_SHARE = 0.05  # of the smallest response, below which a constant counts as not found
 _TAIL = 0.05  # of the resamples
 
 
-def diagnose(fit: Fit, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
+def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
     """Every finding about a fit; `raw` is the table it was made from, whose other columns tell more.
 
     Of a table of more than 20 000 rows, so many are refitted and looked at; the messages say so.
@@ -51,7 +47,7 @@ def diagnose(fit: Fit, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
     )
 
 
-def _not_converged(fit: Fit) -> Iterator[Finding]:
+def _not_converged(fit: Estimate) -> Iterator[Finding]:
     if not fit.converged:
         yield Finding(
             "not-converged",
@@ -61,7 +57,7 @@ def _not_converged(fit: Fit) -> Iterator[Finding]:
         )
 
 
-def _at_zero(fit: Fit) -> Iterator[Finding]:
+def _at_zero(fit: Estimate) -> Iterator[Finding]:
     """Constants that all but vanish, amplitudes that do, in the fit or in a resample in twenty."""
     smallest = float(fit.points[fit.law.response].min())
     drawn = dict(zip(fit.theta, fit.resamples.T, strict=True))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from testbed.fit.diagnostics.finding import Finding
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
+from testbed.fit.estimate import Estimate
+from testbed.fit.intervals import intervals
 
 LEAST_DECADES = 1.0  # that a column has to span for its exponent
 MOST_CONDITION = 1e3  # of the slopes, each column of length 1
@@ -36,12 +34,12 @@ class Doubt:
     parameters: tuple[str, ...]
 
 
-def doubts(fit: Fit) -> list[Doubt]:
+def doubts(fit: Estimate) -> list[Doubt]:
     """Every reason to hold that some parameter is not identified; none where all are."""
     return [*_narrow(fit), *_flat(fit), *_unconverged(fit), *_wide(fit), *_at_edge(fit), *_scattered(fit)]
 
 
-def unidentified(fit: Fit) -> Iterator[Finding]:
+def unidentified(fit: Estimate) -> Iterator[Finding]:
     """The reasons as one finding."""
     found = doubts(fit)
     if not found:
@@ -57,12 +55,12 @@ def unidentified(fit: Fit) -> Iterator[Finding]:
     )
 
 
-def condition(fit: Fit) -> float:
+def condition(fit: Estimate) -> float:
     """Of the derivatives of the response by the solver's centred coordinates, each of length 1; of terms that are not 0."""
     return _decomposed(fit)[0]
 
 
-def _narrow(fit: Fit) -> Iterator[Doubt]:
+def _narrow(fit: Estimate) -> Iterator[Doubt]:
     """Columns of sizes that span less than a decade, with the terms that fall along them."""
     for column in fit.law.columns:
         if column not in _SIZES or not any(column in p.falls for p in fit.law.parameters):
@@ -78,7 +76,7 @@ def _narrow(fit: Fit) -> Iterator[Doubt]:
                 yield Doubt("range", f"{column} spans only {decades:.2g} decades", decades, names)
 
 
-def _flat(fit: Fit) -> Iterator[Doubt]:
+def _flat(fit: Estimate) -> Iterator[Doubt]:
     """A direction in which the response hardly changes."""
     value, direction = _decomposed(fit)
     if value > MOST_CONDITION:
@@ -86,7 +84,7 @@ def _flat(fit: Fit) -> Iterator[Doubt]:
         yield Doubt("condition", f"their effects are all but the same (condition number {value:.3g})", value, names)
 
 
-def _unconverged(fit: Fit) -> Iterator[Doubt]:
+def _unconverged(fit: Estimate) -> Iterator[Doubt]:
     if len(fit.resamples) >= _LEAST_RESAMPLES:
         share = float(fit.resamples_converged.mean())
         if share < LEAST_CONVERGED:
@@ -94,10 +92,10 @@ def _unconverged(fit: Fit) -> Iterator[Doubt]:
             yield Doubt("resamples", f"the fit converged in only {100 * share:.0f} % of the resamples", share, names)
 
 
-def _wide(fit: Fit) -> Iterator[Doubt]:
+def _wide(fit: Estimate) -> Iterator[Doubt]:
     if len(fit.resamples) < _LEAST_RESAMPLES:
         return
-    ends = fit.conf_int(1 - _LEVEL)
+    ends = intervals(fit, _LEVEL, "percentile")
     for p in fit.problem.coordinates.free:
         most = {"exponent": MOST_RATIO, "scale": _MOST_SCALE_RATIO}.get(p.role)
         low, high = (float(ends[end][p.name]) for end in ("low", "high"))
@@ -106,7 +104,7 @@ def _wide(fit: Fit) -> Iterator[Doubt]:
             yield Doubt("interval", phrase, min(high / max(low, 1e-300), 1e300), (p.name,))
 
 
-def _at_edge(fit: Fit) -> Iterator[Doubt]:
+def _at_edge(fit: Estimate) -> Iterator[Doubt]:
     """Exponents and fractions at the end of their domain; terms that are 0 have a finding of their own."""
     roles = {p.name: p.role for p in fit.law.parameters}
     for name in fit.problem.coordinates.at_edge(fit.phi):
@@ -115,14 +113,14 @@ def _at_edge(fit: Fit) -> Iterator[Doubt]:
             yield Doubt("edge", phrase, fit.theta[name], (name,))
 
 
-def _scattered(fit: Fit) -> Iterator[Doubt]:
+def _scattered(fit: Estimate) -> Iterator[Doubt]:
     search = fit.search
     if search.optima > 1 and search.reached <= _LEAST_REACHED * search.starts:
         phrase = f"{search.starts} searches ended in {search.optima} optima, {search.reached} of them in the best"
         yield Doubt("optima", phrase, float(search.optima), _free(fit, list(fit.theta)))
 
 
-def _decomposed(fit: Fit) -> tuple[float, dict[str, float]]:
+def _decomposed(fit: Estimate) -> tuple[float, dict[str, float]]:
     """The condition number, and by how much each free parameter takes part in the least determined direction."""
     coordinates = fit.problem.coordinates
     at_zero = set(fit.at_zero)
@@ -141,7 +139,7 @@ def _decomposed(fit: Fit) -> tuple[float, dict[str, float]]:
     return ratio, {coordinates.free[k].name: abs(float(v)) for k, v in zip(kept, vectors[:, 0], strict=True)}
 
 
-def _free(fit: Fit, *names: list[str] | list[str | float]) -> tuple[str, ...]:
+def _free(fit: Estimate, *names: list[str] | list[str | float]) -> tuple[str, ...]:
     """Those of the names that were not held, each once."""
     flat = dict.fromkeys(str(name) for group in names for name in group)
     return tuple(name for name in flat if name not in fit.fixed)

@@ -11,19 +11,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import stdtrit
 
+from testbed.fit.estimate import Estimate
 from testbed.fit.prediction.domain import Domain
 from testbed.fit.problem import Problem
 from testbed.fit.solver import minimise
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
 
 Array = NDArray[np.float64]
 
@@ -65,7 +62,7 @@ class Refits:
     run's share in a row, `runs` the numbers of those runs.
     """
 
-    fit: Fit
+    fit: Estimate
     problem: Problem
     rows: NDArray[np.intp]
     y: Array
@@ -74,7 +71,7 @@ class Refits:
     phi: Array
 
     @classmethod
-    def of(cls, fit: Fit) -> Refits:
+    def of(cls, fit: Estimate) -> Refits:
         """Of every row, or of 20 000 of them."""
         whole, n = fit.problem, fit.nobs
         shares = sparse.csr_array(fit.rows.members / np.asarray(fit.rows.members.sum(axis=1))[:, None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,13 @@ from testbed.errors import TableError
 from testbed.fit.coordinates import Coordinates
 from testbed.fit.diagnostics.finding import Finding
 from testbed.fit.diagnostics.refits import Refits
+from testbed.fit.estimate import Estimate
 from testbed.fit.problem import Problem
 from testbed.fit.resampling import Rows
 from testbed.fit.solver import follow
 from testbed.points.expressions import columns_of
 from testbed.points.names import USUAL_NAMES
 from testbed.points.parsing import parse
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
 
 Array = NDArray[np.float64]
 
@@ -58,7 +56,7 @@ def source_findings(refits: Refits, raw: pd.DataFrame | None) -> Iterator[Findin
         yield from _embeddings(refits, raw)
 
 
-def _few_runs(fit: Fit) -> Iterator[Finding]:
+def _few_runs(fit: Estimate) -> Iterator[Finding]:
     if fit.n_runs < FEW_RUNS:
         yield Finding(
             "few-runs",
@@ -71,7 +69,7 @@ def _few_runs(fit: Fit) -> Iterator[Finding]:
         )
 
 
-def _checkpoints(fit: Fit) -> Iterator[Finding]:
+def _checkpoints(fit: Estimate) -> Iterator[Finding]:
     points = len(fit.points)
     if 1 < fit.n_runs < points:
         yield Finding(
@@ -107,7 +105,7 @@ def _in_order(n: Array, tokens: Array) -> int:
     return int(count[rising].sum())
 
 
-def _duplicates(fit: Fit) -> Iterator[Finding]:
+def _duplicates(fit: Estimate) -> Iterator[Finding]:
     columns = [name for name in fit.points if name != "run"]
     again = fit.points.duplicated(subset=columns).to_numpy()
     if again.any() and "run" not in fit.law.columns:
@@ -120,7 +118,7 @@ def _duplicates(fit: Fit) -> Iterator[Finding]:
         )
 
 
-def _unit(fit: Fit) -> Iterator[Finding]:
+def _unit(fit: Estimate) -> Iterator[Finding]:
     if fit.law.response != "loss":
         return
     column = fit.columns.get("loss", "loss")
@@ -136,7 +134,7 @@ def _unit(fit: Fit) -> Iterator[Finding]:
         )
 
 
-def _compute(fit: Fit, raw: pd.DataFrame | None) -> Iterator[Finding]:
+def _compute(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
     """N or D that was computed from the other and FLOPs."""
     for name, other in (("tokens", "n"), ("n", "tokens")):
         source = fit.columns.get(name)
@@ -156,7 +154,7 @@ def _compute(fit: Fit, raw: pd.DataFrame | None) -> Iterator[Finding]:
             )
 
 
-def _mid_schedule(fit: Fit, raw: pd.DataFrame) -> Iterator[Finding]:
+def _mid_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
     for sign, mid in _signs_of_a_schedule(fit, raw):
         if mid.any():
             yield Finding(
@@ -168,7 +166,7 @@ def _mid_schedule(fit: Fit, raw: pd.DataFrame) -> Iterator[Finding]:
             return
 
 
-def _signs_of_a_schedule(fit: Fit, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """What tells that a row is from the middle of a run, and which rows it is true of [rows]."""
     if "phase" in raw and set(raw["phase"]) <= {"annealed"}:
         return
@@ -254,7 +252,7 @@ def _refitted(refits: Refits, n: Array) -> dict[str, float]:
     return coordinates.theta(found.phi[0])
 
 
-def _together(fit: Fit, by: str) -> float:
+def _together(fit: Estimate, by: str) -> float:
     """The correlation of two residuals of one group: how much of their variance is between groups."""
     residuals = fit.rows.y - fit.fittedvalues if fit.space == "linear" else fit.resid
     if len(residuals) != len(fit.points):

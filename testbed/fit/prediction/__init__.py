@@ -1,6 +1,5 @@
-"""Predictions whose intervals hold beyond the data, and the test that they do."""
+"""Predictions whose intervals hold beyond the data."""
 
-from testbed.fit.prediction.backtest import Backtest, backtest
 from testbed.fit.prediction.predict import Prediction, get_prediction
 
-__all__ = ["Backtest", "Prediction", "backtest", "get_prediction"]
+__all__ = ["Prediction", "get_prediction"]

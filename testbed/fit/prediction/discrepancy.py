@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, lapack
-from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 
@@ -119,6 +118,8 @@ def likeliest(covariance: Covariance, residuals: Array, slopes: Array, precision
 
     `residuals` [n] are of the law at its parameters' prior means, `slopes` [n, p] its derivatives.
     """
+    from scipy.optimize import minimize  # slow to import
+
     mean, sd = covariance.prior
     scale = float(np.sqrt(np.mean(residuals**2)))
     high = np.log(np.maximum(3 * covariance.unit, 10 * scale))

@@ -15,7 +15,6 @@ literature that the law names. They are moved to the posterior's mode, where the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,12 +22,10 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from testbed.fit.coordinates import Coordinates
+from testbed.fit.estimate import Estimate
 from testbed.fit.prediction.discrepancy import Covariance, Solved, distances, likeliest, matern
 from testbed.fit.prediction.domain import Domain
 from testbed.laws import Columns, Parameter
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
 
 Array = NDArray[np.float64]
 
@@ -110,7 +107,7 @@ class Kriging:
         return mean, np.maximum(parameters, 0.0), np.maximum(discrepancy, 0.0)
 
 
-def krige(fit: Fit, unit: str = "nats") -> Kriging:
+def krige(fit: Estimate, unit: str = "nats") -> Kriging:
     """Condition on the rows of `fit`; the same fit gives the same bits.
 
     `unit` is that of the loss: the literature's irreducible losses are in nats a token and say nothing of
@@ -187,7 +184,7 @@ def _mode(
     return phi
 
 
-def _beliefs(fit: Fit, unit: str) -> tuple[Array, Array, Array]:
+def _beliefs(fit: Estimate, unit: str) -> tuple[Array, Array, Array]:
     """Where the parameters' search begins, and their priors' means and precisions, each [p] in the solver's coordinates."""
     coordinates = fit.problem.coordinates
     start = fit.phi.copy()
@@ -205,7 +202,7 @@ def _beliefs(fit: Fit, unit: str) -> tuple[Array, Array, Array]:
     return start, centre, sd**-2.0
 
 
-def _speaks(p: Parameter, fit: Fit, unit: str) -> bool:
+def _speaks(p: Parameter, fit: Estimate, unit: str) -> bool:
     """Whether the literature's prior of a parameter is about this table: a constant has a unit, and is below every loss."""
     if p.role != "constant":
         return True
@@ -230,7 +227,7 @@ def _first_sizes(residuals: Array, covariance: Covariance) -> Array:
     return np.asarray(start[: len(covariance.prior[0])])
 
 
-def _shared(fit: Fit, keep: NDArray[np.intp]) -> Array | None:
+def _shared(fit: Estimate, keep: NDArray[np.intp]) -> Array | None:
     """The part of their runs that two rows share [n, n]; None where no two rows share any."""
     members = fit.rows.members[keep]
     shares = members.multiply(1 / members.sum(axis=1)[:, None]).tocsr()
@@ -238,7 +235,7 @@ def _shared(fit: Fit, keep: NDArray[np.intp]) -> Array | None:
     return np.asarray(shared.toarray()) if shared.nnz > len(keep) else None
 
 
-def _between(fit: Fit, trust: Array) -> float:
+def _between(fit: Estimate, trust: Array) -> float:
     """Pooled standard deviation between runs of one design, in the space of residuals; nan where no design has two.
 
     Outliers have the little say that they have elsewhere: runs that differ in more than their seed, of

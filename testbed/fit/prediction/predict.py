@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from testbed.errors import ConfigError
+from testbed.fit.estimate import Estimate
 from testbed.fit.prediction.kriging import Kriging, krige
 from testbed.fit.targets import columns_of
-
-if TYPE_CHECKING:
-    from testbed.fit.result import Fit
 
 Array = NDArray[np.float64]
 
@@ -90,7 +88,7 @@ class Prediction:
 
 
 def get_prediction(
-    fit: Fit,
+    fit: Estimate,
     data: pd.DataFrame | Mapping[str, ArrayLike],
     level: float = 0.9,
     noise: float | None = None,
@@ -143,7 +141,7 @@ def _noise(kriging: Kriging, noise: float | None) -> tuple[float, float]:
     return measured**2, max(kriging.noise - measured**2, 0.0)
 
 
-def _prepared(fit: Fit, data: pd.DataFrame | Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], Any]:
+def _prepared(fit: Estimate, data: pd.DataFrame | Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], Any]:
     """The law's columns of the targets, raw and prepared."""
     raw = columns_of(fit.law, fit.columns, data)
     return raw, fit.law.prepare(raw)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from testbed.errors import TableError
 from testbed.fit.fitting import fit_law
-from testbed.fit.prediction.coverage import calibration, interval_score
+from testbed.fit.heldout.coverage import calibration, interval_score
 from testbed.fit.prediction.domain import Domain, log_compute
 from testbed.fit.prediction.predict import get_prediction
 from testbed.fit.result import Fit

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from testbed.errors import ConfigError, TableError
 from testbed.fit.fitting import fit_law
-from testbed.fit.prediction.coverage import METHODS, calibration, cells, distance, scored, summarised
+from testbed.fit.heldout.coverage import METHODS, calibration, cells, distance, scored, summarised
 from testbed.fit.prediction.domain import Domain, log_compute
 from testbed.fit.prediction.predict import get_prediction, student
 from testbed.fit.problem import Loss
