@@ -12,14 +12,50 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from testbed.errors import ConfigError
 
 CONSENT = "TESTBED_ALLOW_CODE"  # modules, with commas between; an environment variable reaches the workers too
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*)")
 _OURS = "testbed"
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Classes that a configuration names: ours by short names, imported lazily, and anyone's by "package.module:Class".
+
+    `key` is where they are named, as messages say it; `methods` are what each has.
+    """
+
+    key: str
+    places: Mapping[str, str]
+    methods: tuple[str, ...]
+
+    def find(self, name: str) -> type[Any]:
+        """The class of this name; ConfigError lists the known ones."""
+        if name not in self.places and not names_code(name):
+            raise ConfigError(
+                f'{self.key}: found {name!r}; accepted: {", ".join(self.places)} or "package.module:Class"'
+            )
+        return find_class(self.places.get(name, name), self.key, self.methods)
+
+
+def settings_of(table: BaseModel, name: str, kind: type[_Settings], key: str) -> _Settings:
+    """A component's own table of a configuration, [data.NAME] for one; ConfigError with the dotted key of what is wrong."""
+    name = name.rpartition(":")[2].lower() if names_code(name) else name
+    try:
+        return kind.model_validate((table.model_extra or {}).get(name, {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join((key, name, *map(str, first["loc"])))
+        raise ConfigError(f"{place}: {first['msg']}; accepted: {', '.join(kind.model_fields)}") from None
 
 
 def allow_code(*names: str) -> None:

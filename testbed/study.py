@@ -7,7 +7,7 @@ cannot start before its forecast is sealed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from testbed.config import Config
+from testbed.config.vary import columns
 from testbed.data import TokenSource, open_source
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.executors import (
@@ -50,7 +51,7 @@ def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]
     A design is chosen once: of a configuration that has its folder at `path` it is what stands there.
     """
     source = open_source(config.data)
-    made = plan(config, source.facts, design_of(config, source.facts, path))
+    made = plan(config, lambda data: open_source(data).facts, design_of(config, source.facts, path))
     if made.target:
         cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
         seeds = min(Counter(spec.shape.width for spec in made.grid).values())
@@ -76,13 +77,17 @@ def device_and_workers(config: Config, specs: Sequence[RunSpec]) -> tuple[torch.
 def engines(config: Config, made: Plan, source: TokenSource | None) -> Engines:
     """The plan with its micro-batches chosen for the configuration's device, by measuring too if a source is given."""
     device, workers = device_and_workers(config, made.runs)
-    return choose_engines(made, config.train, device, workers, source)
+    return choose_engines(made, config.train, device, workers, None if source is None else _source_of(config))
 
 
 def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
     """The plan with its packs chosen by measuring on the configuration's device, and how long it takes."""
     device, workers = device_and_workers(config, made.runs)
-    return choose_packs(made, config.train, source, device, workers)
+    return choose_packs(made, config.train, _source_of(config), device, workers)
+
+
+def _source_of(config: Config) -> Callable[[RunSpec], TokenSource]:
+    return lambda spec: open_source(config.at(spec.cell).data)
 
 
 class Study:
@@ -286,4 +291,10 @@ class Study:
             n_params_total=first.counts.n_params_total,
             tokens=tokens,
             flops=tokens * first.counts.flops_per_token,
+            columns=self._further_columns(first),
         )
+
+    def _further_columns(self, target: RunSpec) -> dict[str, float]:
+        """The target's values of what the grid varies, by their columns in the points table."""
+        names = columns(list(target.cell))
+        return {names[key]: float(value) for key, value in target.cell.items() if not isinstance(value, str)}

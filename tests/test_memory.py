@@ -123,11 +123,11 @@ def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_conf
     three = packed([spec.model_copy(update={"init_seed": seed}) for seed in range(3)], 3)
     one, many = measure([(spec,), three], tiny_source, CPU)
     assert 2 < many.memory / one.memory < 6  # libraries differ in what a packed product takes in passing
-    roomy = choose_packs(made, tiny_config.train, tiny_source, CPU, 1)
+    roomy = choose_packs(made, tiny_config.train, lambda spec: tiny_source, CPU, 1)
     assert set(roomy.run_memory) == {run.run_id for run in roomy.plan.runs}
     assert not any("each worker may use" in sentence for sentence in roomy.sentences)
     monkeypatch.setattr(packing, "available_bytes", lambda device, sharers: 1000)
-    tight = choose_packs(made, tiny_config.train, tiny_source, CPU, 1)
+    tight = choose_packs(made, tiny_config.train, lambda spec: tiny_source, CPU, 1)
     widths = {run.shape.width for run in made.runs}
     assert sum("of the 1 kB that each worker may use" in s for s in tight.sentences) == len(widths)
 

@@ -223,13 +223,13 @@ def test_the_plan_takes_the_packs_that_end_first(tiny_config, tiny_source, monke
     monkeypatch.setattr("testbed.executors.packing.measure", as_if_measured)
     made = plan(tiny_config, tiny_source.facts)
     auto = tiny_config.train.model_copy(update={"pack": "auto"})
-    table = choose_packs(made, auto, tiny_source, CPU, workers=1)
+    table = choose_packs(made, auto, lambda spec: tiny_source, CPU, workers=1)
     grid_packs = packs(table.plan.grid)
     assert [spec.init_seed for spec in table.plan.runs] == [spec.init_seed for spec in made.runs]
     assert all(len(pack) == 2 for pack in grid_packs)  # two seeds a width, and one worker: overhead is shared
     assert sum(table.run_seconds[spec.run_id] for spec in table.plan.grid) == pytest.approx(table.grid_seconds)
     assert sum("2 runs side by side" in sentence for sentence in table.sentences) == 4
-    wide = choose_packs(made, auto, tiny_source, CPU, workers=64)
+    wide = choose_packs(made, auto, lambda spec: tiny_source, CPU, workers=64)
     assert all(
         len(pack) == 1 for pack in packs(wide.plan.target)
     )  # a worker for each run: nothing is won by sharing one

@@ -8,16 +8,17 @@ import torch
 from testbed.config import Data
 from testbed.data import open_source
 from testbed.models import find_family
-from testbed.records import Eval, Horizon
+from testbed.recipe import branch_eval_steps, schedule_of
+from testbed.records import Component, Eval, Horizon
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
 from testbed.train.checkpoint import read_cursor
 from testbed.train.evaluation import bits_per_byte, validation_loss
 from testbed.train.module import ModuleLearner
 from testbed.train.optimizer import make_optimizer
-from testbed.train.schedule import branch_eval_steps, lr_factor
 from testbed.train.scoring import token_losses
 
 CPU = torch.device("cpu")
+lr_factor = schedule_of(Component(name="wsd")).factor
 UNDISTURBED = Interruptions()
 CUDA = pytest.param(
     "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]

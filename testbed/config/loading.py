@@ -122,7 +122,8 @@ def _explain(mistake: dict[str, Any], tree: dict[str, Any]) -> str:
     loc = _written(mistake, tree)
     key = ".".join(f"[{part}]" if isinstance(part, int) else _spelt(part) for part in loc).replace(".[", "[")
     table, description = _look_up([part for part in loc if isinstance(part, str)])
-    if mistake["type"] == "extra_forbidden":
+    no_table = mistake["type"] == "dict_type" and table is not None and loc[-1] not in table.model_fields
+    if mistake["type"] == "extra_forbidden" or no_table:
         known = sorted(table.model_fields) if table else []
         close = difflib.get_close_matches(str(loc[-1])[:_LONGEST_SHOWN], known, n=1, cutoff=0.6)
         hint = f'; did you mean "{close[0]}"?' if close else ""

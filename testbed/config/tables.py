@@ -6,6 +6,8 @@ refused with the list of known ones, by the packages that own them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
@@ -13,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.config.budget import Budget
 from testbed.config.execution import Execution
+from testbed.config.table import OpenTable
 from testbed.config.table import Table as _Table
 from testbed.config.tracker import Tracker
 from testbed.config.values import (
@@ -29,6 +32,7 @@ from testbed.config.values import (
     Widths,
     as_tuple,
 )
+from testbed.config.vary import Cell, axes, cells, merged
 from testbed.extension import names_code
 from testbed.files import digest
 
@@ -74,7 +78,7 @@ class HuggingFace(_Table):
     trust_remote_code: Literal[False] = Field(False, description="always false: loaders do not run foreign code")
 
 
-class Data(_Table):
+class Data(OpenTable):
     """Where the tokens come from."""
 
     source: Text = Field(
@@ -86,6 +90,9 @@ class Data(_Table):
     max_tokens: Count | None = Field(None, description="stop preparing after so many tokens")
     val_windows: int = Field(1024, ge=8, le=65536, description="frozen validation windows of seq_len tokens")
     repeat: bool = Field(False, description="allow a run to see its data more than once")
+    unique_tokens: Count | None = Field(
+        None, description="train on so many distinct tokens, repeated as often as asked for"
+    )
     hf: HuggingFace | None = Field(None, description="loading options of an hf: source")
     zipf: Zipf | None = Field(None, description="parameters of synthetic:zipf")
 
@@ -102,7 +109,7 @@ class Data(_Table):
         return self
 
 
-class Model(_Table):
+class Model(OpenTable):
     """The family and the rule by which one width makes a whole shape."""
 
     family: Text = Field("gpt", description='"gpt", "hf:<model_type>" or "package.module:Family"')
@@ -124,7 +131,7 @@ class Model(_Table):
         return self
 
 
-class Train(_Table):
+class Train(OpenTable):
     """The recipe, the same for every run; learning rates scale with width by rule."""
 
     batch_tokens: BatchTokens = Field("auto", description='tokens in an optimiser step, or "auto"')
@@ -132,6 +139,10 @@ class Train(_Table):
     base_width: int = Field(32, ge=1, description="hidden matrices learn at lr * base_width / width")
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     cooldown: float = Field(0.2, gt=0, lt=1, description="share of a horizon's steps spent decaying to 0")
+    schedule: Text = Field("wsd", description='"wsd", "cosine" or "package.module:Schedule"; it has a table')
+    parts: Texts = Field(
+        (), description='what else happens in a step: "prune", "package.module:Part"; each has a table'
+    )
     weight_decay: float = Field(0.1, ge=0, description="decay of hidden matrices, times their learning rate")
     betas: Annotated[tuple[float, float], BeforeValidator(as_tuple)] = Field((0.9, 0.95), description="AdamW's betas")
     clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -180,6 +191,9 @@ class Grid(_Table):
         "own",
         description='"own" (every run has an order of its own) or a list of seeds, each taken with each init seed',
     )
+    vary: dict[str, Any] = Field(
+        default_factory=dict, description="further axes: any keys of the configuration, each with a list of values"
+    )
     design: Literal["optimal"] | None = Field(
         None, description='"optimal": of these widths, horizons and seeds only what tells most about the target'
     )
@@ -210,6 +224,7 @@ class Target(_Table):
     tokens: Count = Field(description="horizon of the target")
     init_seeds: Seeds = Field((1000,), description="seeds of the weights")
     data_seeds: DataSeeds | None = Field(None, description="as in the grid, whose it is where not given")
+    at: dict[str, Any] = Field(default_factory=dict, description="its values of what the grid varies")
     processes: int | None = Field(None, ge=1, le=64, description="as in [train], whose it is where not given")
 
 
@@ -263,10 +278,27 @@ class Config(_Table):
             raise ValueError(
                 f"train.compile = true is for runs of one process, and these take {processes}; leave it to auto"
             )
+        for key, values in axes(self.grid.vary).items():
+            for value in values:
+                self.at({key: value})  # whose own rules say what is wrong with it
         for width in (*self.grid.widths, *([self.target.width] if self.target else [])):
             if width % self.model.head_size:
                 raise ValueError(f"width {width} is not a multiple of model.head_size ({self.model.head_size})")
         return self
+
+    def cells(self, vary: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What the grid (or another table) varies: dotted keys with their values, every combination."""
+        found = []
+        for cell in cells(self.grid.vary if vary is None else vary):
+            own = self.at(cell).model_dump()
+            found.append({key: reduce(lambda tree, part: tree[part], key.split("."), own) for key in cell})
+        return found
+
+    def at(self, cell: Cell) -> Config:
+        """The configuration of one cell, in which nothing varies any more."""
+        tree = self.model_dump(mode="json", exclude_none=True)
+        tree["grid"].pop("vary")
+        return Config.model_validate(merged(tree, cell)) if cell else self
 
     def code(self) -> tuple[str, ...]:
         """Names of classes outside the package ("package.module:Class") that the configuration asks for."""
@@ -279,6 +311,15 @@ class Config(_Table):
         tree = self.model_dump(mode="json", exclude={"execution", "budget", "tracker"})
         if self.grid.design is None:  # which leaves the hashes of full grids as they were before there were designs
             del tree["grid"]["design"], tree["grid"]["budget"]
+        if self.data.unique_tokens is None:
+            del tree["data"]["unique_tokens"]
+        for name, default in (("schedule", "wsd"), ("parts", [])):
+            if tree["train"][name] == default:
+                del tree["train"][name]
+        if not self.grid.vary:
+            del tree["grid"]["vary"]
+        if self.target is not None and not self.target.at:
+            del tree["target"]["at"]
         if self.train.retry_lr is None:
             del tree["train"]["retry_lr"]
         return tree

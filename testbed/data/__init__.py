@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from testbed.config import Data
+from testbed.data.repeated import Repeated
 from testbed.data.source import BlockReader, TokenSource
 from testbed.data.synthetic import ZipfSource
 from testbed.data.text import TextSource
@@ -24,6 +25,11 @@ SOURCES: dict[str, Callable[[Data], TokenSource]] = {
 
 def open_source(config: Data) -> TokenSource:
     """The source that `config.source` names; prepares and caches its tokens on first use."""
+    source = _opened(config)
+    return source if config.unique_tokens is None else Repeated(source, config.unique_tokens)
+
+
+def _opened(config: Data) -> TokenSource:
     kind, colon, name = config.source.partition(":")
     if kind in SOURCES and name and (kind != "synthetic" or name == "zipf"):
         return SOURCES[kind](config)

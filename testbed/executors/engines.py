@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +34,7 @@ class Engines:
 
 
 def choose_engines(
-    plan: Plan, train: Train, device: torch.device, workers: int, source: TokenSource | None = None
+    plan: Plan, train: Train, device: torch.device, workers: int, source: Callable[[RunSpec], TokenSource] | None = None
 ) -> Engines:
     """Settle micro-batches, recomputation and shards of every run for `device`, which so many workers share.
 
@@ -42,7 +42,13 @@ def choose_engines(
     """
     kinds = [kind for role in (plan.grid, plan.target) for kind in same_kind(role)]
     choices = [
-        choose_passes(kind[0], train, device, available_bytes(device, sharers(device, workers, kind[0])), source)
+        choose_passes(
+            kind[0],
+            train,
+            device,
+            available_bytes(device, sharers(device, workers, kind[0])),
+            source and source(kind[0]),
+        )
         for kind in kinds
     ]
     chosen = {

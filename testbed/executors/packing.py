@@ -6,7 +6,7 @@ runs apart would keep several: what counts is when the last worker is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -77,7 +77,9 @@ def settle_packs(plan: Plan, train: Train) -> Plan | None:
     return plan.trained_by([spec.engine for role in (plan.grid, plan.target) for spec in packed(role, largest)])
 
 
-def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.device, workers: int) -> Timetable:
+def choose_packs(
+    plan: Plan, train: Train, source: Callable[[RunSpec], TokenSource], device: torch.device, workers: int
+) -> Timetable:
     """Measure the ways to train the runs of each shape on `device`, and take those that end first on so many workers."""
     taken: dict[str, list[Way]] = {}
     sentences = []
@@ -86,7 +88,7 @@ def choose_packs(plan: Plan, train: Train, source: TokenSource, device: torch.de
         role: max(1, workers // processes(specs)) for role, specs in (("grid", plan.grid), ("target", plan.target))
     }
     for role, specs in (("grid", plan.grid), ("target", plan.target)):
-        options = [_ways(runs, train, source, device, available) for runs in same_kind(specs)]
+        options = [_ways(runs, train, source(runs[0]), device, available) for runs in same_kind(specs)]
         taken[role] = _first_to_end(options, crews[role])
         sentences += [_why(ways, way, crews[role]) for ways, way in zip(options, taken[role], strict=True)]
         sentences += [_tight(way, available) for way in taken[role]]

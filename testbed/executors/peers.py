@@ -76,7 +76,8 @@ def main() -> None:
     if kind == "cpu":
         torch.set_num_threads(1)
     sweep = SweepFolder.open(Path(folder))
-    run, source = sweep.find(run_id), open_source(sweep.config.data)
+    run = sweep.find(run_id)
+    source = open_source(sweep.config.at(run.spec.cell).data)
     # read before all have met: until then the first process adds none
     recorded = frozenset(evaluation.key for evaluation in run.evals())
     join(int(rank), run.spec.engine.processes, Path(meeting), device)

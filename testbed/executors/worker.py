@@ -47,11 +47,11 @@ def main() -> None:
         torch.set_num_threads(1)
     try:
         sweep = SweepFolder.open(Path(folder))
-        source = open_source(sweep.config.data)
         interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
         _say(answers, {"event": "ready"})
         while (order := orders.get()) is not None and not stop.is_set():
             specs = tuple(sweep.find(run_id).spec for run_id in order.split())
+            source = open_source(sweep.config.at(specs[0].cell).data)
             with peers(sweep, specs[0], device):
                 outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_answer, answers))
             _say(answers, {"event": "ended", "outcomes": [asdict(outcome) for outcome in outcomes]})

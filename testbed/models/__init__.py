@@ -47,7 +47,7 @@ def can_pack(spec: RunSpec) -> bool:
     """
     whole = spec.engine == Engine(pack=spec.engine.pack, compile=spec.engine.compile)
     logits = (spec.engine.pack or 1) * spec.batch_tokens * spec.shape.vocab_size
-    return spec.shape.family == "gpt" and whole and logits <= _MOST_LOGITS
+    return spec.shape.family == "gpt" and whole and not spec.parts and logits <= _MOST_LOGITS
 
 
 __all__ = ["FAMILIES", "Family", "can_pack", "find_family"]

@@ -15,6 +15,7 @@ from testbed.records.forecast import (
 )
 from testbed.records.record import Record, as_json, problem, read_record, read_records
 from testbed.records.run import (
+    Component,
     Counts,
     DataFacts,
     Done,
@@ -32,6 +33,7 @@ from testbed.records.run import (
 )
 
 __all__ = [
+    "Component",
     "Counts",
     "DataFacts",
     "Done",

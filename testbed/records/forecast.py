@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,7 @@ class TargetFacts(Record):
     n_params_total: Positive
     tokens: Positive
     flops: Positive
+    columns: dict[str, float] = Field(default_factory=dict)
 
 
 class Entropy(Record):
@@ -117,8 +118,9 @@ class Forecast(Record):
 
     def computed_digest(self) -> str:
         """SHA-256 of everything but the digest; what is missing or retried counts where anything is."""
-        empty = {name for name in ("missing", "retried") if not getattr(self, name)}
-        return digest(self.model_dump(mode="json", exclude={"digest"} | empty))
+        left_out: dict[str, Any] = {name: True for name in ("missing", "retried") if not getattr(self, name)}
+        left_out |= {"digest": True} | ({} if self.target.columns else {"target": {"columns"}})
+        return digest(self.model_dump(mode="json", exclude=left_out))
 
     def sealed(self) -> Forecast:
         """The same forecast with its digest."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from testbed.files import digest
-from testbed.records.record import Flops, Positive, Record, Whole
+from testbed.records.record import Flops, Label, Later, Positive, Record, Whole
 
 Phase = Literal["stable", "decaying", "annealed"]
 Role = Literal["grid", "target", "tune"]
@@ -41,6 +41,14 @@ class Counts(Record):
     n_params_non_embedding: Positive
     n_params_total: Positive
     flops_per_token: Positive
+    more: Annotated[dict[str, float], Later] = Field(default_factory=dict)
+
+
+class Component(Record):
+    """A schedule or another part of a run's training, by its registered name, with its settings."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class DataFacts(Record):
@@ -98,7 +106,7 @@ class RunSpec(Record):
     run's identity.
     """
 
-    role: Role
+    role: Annotated[Role, Label]
     shape: Shape
     counts: Counts
     data: DataFacts
@@ -117,12 +125,16 @@ class RunSpec(Record):
     trunk_evals: tuple[Whole, ...]
     branch_evals: Whole
     engine: Engine = Engine()
-    retry_of: str | None = None
+    retry_of: Annotated[str | None, Label] = None
+    schedule: Annotated[Component, Later] = Component(name="wsd")
+    parts: Annotated[tuple[Component, ...], Later] = ()
+    cell: Annotated[dict[str, int | float | str | bool], Label] = Field(default_factory=dict)
+    columns: Annotated[dict[str, bool | int | float | str], Label] = Field(default_factory=dict)
 
     @cached_property
     def run_id(self) -> str:
         """Readable stem and a hash of everything that decides the result; also the folder's name."""
-        identity = digest(self.model_dump(mode="json", exclude={"role", "retry_of"}))
+        identity = digest(self.identity())
         return f"w{self.shape.width:04d}-i{self.init_seed}-d{self.data_seed}-{identity[:10]}"
 
     def __copy__(self) -> Self:

@@ -35,13 +35,14 @@ def sweep_points(folder: SweepFolder) -> pd.DataFrame:
             branches = {horizon.tokens: horizon.branch_step for horizon in run.spec.horizons}
             branch_steps += [None if e.horizon is None else branches.get(e.horizon) for e in evals]
     each = np.repeat(np.arange(len(specs)), counts)
+    names = dict.fromkeys(name for spec in specs for name in spec.columns)
     table = pd.DataFrame([_of_run(spec) for spec in specs]).iloc[each].reset_index(drop=True)
     for name in _LOGGED:
         table[name] = logged.pop(name)  # column by column, so that none is there twice
     table["branch_step"] = branch_steps
     for name, values in _derived(table, [specs[k].data.train_tokens for k in each]):
         table[name] = values
-    return table.reindex(columns=list(COLUMNS))
+    return table.reindex(columns=list(dict.fromkeys((*COLUMNS, *names))))
 
 
 def _of_run(spec: RunSpec) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def _of_run(spec: RunSpec) -> dict[str, Any]:
         "init_seed": spec.init_seed,
         "data_seed": spec.data_seed,
         "retry_of": spec.retry_of,
+        **spec.columns,
     }
 
 

@@ -62,4 +62,6 @@ def makespan(durations: Sequence[float], workers: int) -> float:
 
 def _kind(spec: RunSpec) -> str:
     """What runs of one pack have in common: everything but seeds and learning rates."""
-    return digest(spec.model_dump(mode="json", exclude={"init_seed", "data_seed", "lr", "lr_hidden"}))
+    return digest(
+        spec.model_dump(mode="json", exclude={"init_seed", "data_seed", "lr", "lr_hidden", "cell", "columns"})
+    )

@@ -7,14 +7,17 @@ evaluations. So a plan can print its cost, and a run can be resumed or moved to 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
-from testbed.config import Config, Train
+from testbed.config import Config, Data, Train
+from testbed.config.vary import Cell, columns
 from testbed.errors import ConfigError
-from testbed.records import Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
+from testbed.extension import Registry, settings_of
+from testbed.recipe import PARTS, SCHEDULES, part_of, schedule_of
+from testbed.records import Component, Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
 from testbed.sweep.checks import LEAST_STEPS, check_data, check_pack, check_processes, check_target, design_warnings
 
 
@@ -62,38 +65,80 @@ def rungs(grid: Sequence[RunSpec]) -> tuple[Rung, ...]:
     )
 
 
-def plan(config: Config, facts: DataFacts, chosen: Sequence[Rung] | None = None) -> Plan:
-    """Every run of `config` on data with these facts, or of its grid those chosen; ConfigError where the two do not fit."""
-    from testbed.models import find_family  # which brings torch: what only reads a plan does without
+def plan(config: Config, facts: DataFacts | Callable[[Data], DataFacts], chosen: Sequence[Rung] | None = None) -> Plan:
+    """Every run of `config`, or of its grid those chosen; ConfigError where a configuration and its data do not fit.
 
-    family = find_family(config.model.family)
-    widths = {*config.grid.widths} | ({config.target.width} if config.target else set())
-    rungs = {}
-    for width in sorted(widths):
-        shape = family.shape(width, config.model, facts.vocab_size, facts.seq_len)
-        rungs[width] = (shape, family.counts(shape))
+    `facts` are those of its data, or give them for the data of each cell where the grid varies them.
+    """
+    facts_of = facts if callable(facts) else lambda _: facts
+    grid = tuple(spec for cell in config.cells() for spec in _grid(config.at(cell), cell, facts_of, chosen))
+    if len({spec.run_id for spec in grid}) < len(grid):
+        raise ConfigError(
+            "grid.vary: some of its keys make no difference to any run; vary keys of data, model and train"
+        )
+    target = _target(config, facts_of, grid[0].batch_tokens)
+    if target:
+        check_target(grid, target[0])
+    for spec in grid + target:
+        check_data(spec, config.at(spec.cell).data.repeat)
+        check_pack(spec, config.train)
+        check_processes(spec)
+    return Plan(grid, target, design_warnings(grid, target))
+
+
+def _grid(
+    config: Config, cell: Cell, facts_of: Callable[[Data], DataFacts], chosen: Sequence[Rung] | None
+) -> Iterator[RunSpec]:
+    """The runs of one cell: widths x seeds, each with all horizons."""
+    facts = facts_of(config.data)
+    rungs = {width: _rung(config, width, facts) for width in config.grid.widths}
     horizons = {width: _horizon_tokens(config, rungs[width][1]) for width in config.grid.widths}
     batch = _batch_tokens(config.train, facts.seq_len, min(map(min, horizons.values())))
     seeds = config.grid.init_seeds
     taken = [Rung(width, horizons[width], len(seeds)) for width in config.grid.widths] if chosen is None else chosen
-    grid = tuple(
-        _spec("grid", config, facts, rungs[rung.width], rung.tokens, batch, init, data)
-        for rung in taken
-        for init, data in _seeds(rung.width, seeds[: rung.seeds], config.grid.data_seeds)
+    shared = _one_trunk(config.train)
+    for rung in taken:
+        for init, data in _seeds(rung.width, seeds[: rung.seeds], config.grid.data_seeds):
+            for tokens in [rung.tokens] if shared else [(count,) for count in rung.tokens]:
+                yield _spec("grid", config, facts, rungs[rung.width], tokens, batch, init, data, cell)
+
+
+def _target(config: Config, facts_of: Callable[[Data], DataFacts], batch: int) -> tuple[RunSpec, ...]:
+    if config.target is None:
+        return ()
+    width, data_seeds = config.target.width, config.target.data_seeds or config.grid.data_seeds
+    (cell,) = config.cells(config.target.at)
+    own = config.at(cell)
+    facts = facts_of(own.data)
+    batch = batch if own.train.batch_tokens == "auto" else own.train.batch_tokens
+    return tuple(
+        _spec("target", own, facts, _rung(own, width, facts), (config.target.tokens,), batch, init, data, cell)
+        for init, data in _seeds(width, config.target.init_seeds, data_seeds)
     )
-    target: tuple[RunSpec, ...] = ()
-    if config.target is not None:
-        width, data_seeds = config.target.width, config.target.data_seeds or config.grid.data_seeds
-        target = tuple(
-            _spec("target", config, facts, rungs[width], (config.target.tokens,), batch, init, data)
-            for init, data in _seeds(width, config.target.init_seeds, data_seeds)
-        )
-        check_target(grid, target[0])
-    for spec in grid + target:
-        check_data(spec, config.data.repeat)
-        check_pack(spec, config.train)
-        check_processes(spec)
-    return Plan(grid, target, design_warnings(grid, target))
+
+
+def _rung(config: Config, width: int, facts: DataFacts) -> tuple[Shape, Counts]:
+    from testbed.models import find_family  # which brings torch: what only reads a plan does without
+
+    family = find_family(config.model.family)
+    shape = family.shape(width, config.model, facts.vocab_size, facts.seq_len)
+    return shape, family.counts(shape)
+
+
+def _components(train: Train) -> tuple[Component, tuple[Component, ...]]:
+    """The schedule and the parts that a recipe names, with their settings spelt out."""
+
+    def of(registry: Registry, name: str) -> Component:
+        own = settings_of(train, name, registry.find(name).Settings, "train")
+        return Component(name=name, settings=own.model_dump(mode="json"))
+
+    return of(SCHEDULES, train.schedule), tuple(of(PARTS, name) for name in train.parts)
+
+
+def _one_trunk(train: Train) -> bool:
+    """Whether all horizons of a model branch off one trunk; else each is a run of its own."""
+    schedule, parts = _components(train)
+    return schedule_of(schedule).branches and all(part_of(part).branches for part in parts)
 
 
 def learning_rates(train: Train, width: int) -> tuple[float, float]:
@@ -143,10 +188,20 @@ def _spec(
     batch: int,
     init_seed: int,
     data_seed: int,
+    cell: Cell,
 ) -> RunSpec:
     train, (shape, counts) = config.train, rung
+    schedule, parts = _components(train)
     lr, lr_hidden = learning_rates(train, shape.width)
     horizons = tuple(_horizon(count, batch, train, shape.width) for count in tokens)
+    if not _one_trunk(train):
+        horizons = tuple(horizon.model_copy(update={"branch_step": 0}) for horizon in horizons)
+    named = columns(list(cell))
+    further = (
+        {"peak_lr": lr, "schedule": schedule.name} | counts.more | {named[key]: value for key, value in cell.items()}
+    )
+    for part in parts:
+        further |= part_of(part).columns(counts, horizons[-1])
     if len({h.steps for h in horizons}) < len(horizons):
         raise ConfigError(
             f"grid: width {shape.width} has two horizons of {horizons[0].steps} steps of {batch} tokens; "
@@ -169,9 +224,13 @@ def _spec(
         clip=train.clip,
         precision=train.precision,
         deterministic=train.deterministic,
-        trunk_evals=_trunk_evals(train, horizons),
+        trunk_evals=_trunk_evals(train, horizons) if horizons[-1].branch_step else (),
         branch_evals=train.branch_evals,
         engine=_engine(config, role),
+        schedule=schedule,
+        parts=parts,
+        cell=dict(cell),
+        columns=further,
     )
 
 

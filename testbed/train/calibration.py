@@ -12,11 +12,11 @@ import torch
 
 from testbed.data import TokenSource
 from testbed.models import find_family
+from testbed.recipe import branch_eval_steps
 from testbed.records import RunSpec
 from testbed.train.device import make_repeatable
 from testbed.train.learner import Learner, make_learner
 from testbed.train.peak import give_back, peak
-from testbed.train.schedule import branch_eval_steps
 
 _UNCOUNTED = 2  # steps before the clock counts
 _ROUNDS = 5

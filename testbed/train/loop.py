@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from testbed.data import TokenSource
+from testbed.recipe import branch_eval_steps, schedule_of
 from testbed.records import Eval, Horizon, Phase, RunSpec
 from testbed.train import ranks
 from testbed.train.checkpoint import Checkpoint, Cursor, restore_generators, save_weights
@@ -23,7 +24,6 @@ from testbed.train.divergence import look, reason_of
 from testbed.train.evaluation import bits_per_byte
 from testbed.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
 from testbed.train.learner import make_learner, retire
-from testbed.train.schedule import branch_eval_steps, lr_factor
 from testbed.train.shelf import PATHS, Shelf
 from testbed.train.shortage import no_room, with_room
 from testbed.train.soundness import cursor_fault, tensors_fault
@@ -85,7 +85,7 @@ class Pack:
         make_repeatable(specs[0].deterministic)
         self.specs, self.folders, self.recorded, self.interruptions = specs, folders, recorded, interruptions
         self.device = device
-        self.horizons = specs[0].horizons
+        self.horizons, self.schedule = specs[0].horizons, schedule_of(specs[0].schedule)
         self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
         self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
         self.shelf = Shelf(folders[0], self.cursor.run_ids, self._fault)
@@ -188,12 +188,16 @@ class Pack:
     def _optimise(self, branch: Horizon | None) -> None:
         """One optimiser step on the trunk or on `branch`."""
         cursor, spec = self.cursor, self.specs[0]
-        self.learner.optimise(cursor.step, lr_factor(cursor.step, spec.warmup_steps, branch))
+        self.learner.optimise(cursor.step, self._factor(cursor.step, branch))
         cursor.loss_count += 1
         cursor.step += 1
         cursor.spent_steps += 1
         cursor.tokens += spec.batch_tokens
         cursor.spent_tokens += spec.batch_tokens
+
+    def _factor(self, step: int, branch: Horizon | None) -> float:
+        spec = self.specs[0]
+        return self.schedule.factor(step, spec.warmup_steps, branch)
 
     def _evaluations(self, branch: Horizon | None, until: int) -> Iterator[Logged]:
         """The losses now, annealed where the branch ends at step `until`, of the runs that have not logged them."""
@@ -220,7 +224,7 @@ class Pack:
             loss=loss,
             bpb=bits_per_byte(loss, spec.data),
             train_loss=loss_sum / self.cursor.loss_count if self.cursor.loss_count else None,
-            lr=spec.lr * lr_factor(step - 1, spec.warmup_steps, branch),
+            lr=spec.lr * self._factor(step - 1, branch),
             seconds=round(self.seconds, 3),
         )
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from testbed.data import TokenSource
 from testbed.models import find_family
+from testbed.recipe import part_of
 from testbed.records import RunSpec
 from testbed.train.cuda import WholeStep, compiled, label
 from testbed.train.evaluation import quick_rows, validation_sum
@@ -33,7 +34,9 @@ class ModuleLearner:
         self._ranks = Ranks(spec, device)
         self._scored = self._ranks.spread(Scored(self.network, spec.data))
         self._learn = compiled(self._scored, spec.deterministic) if spec.engine.compile else self._scored
-        self.optimizer = make_optimizer(self.network, family.hidden_matrices(self.network), spec)
+        hidden = family.hidden_matrices(self.network)
+        self.optimizer = make_optimizer(self.network, hidden, spec)
+        self._parts = [part_of(part).attach(self.network, hidden, spec.horizons[-1]) for part in spec.parts]
         self._feed = make_feed((spec,), source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(1, dtype=torch.float64, device=device)
@@ -74,6 +77,8 @@ class ModuleLearner:
 
         def work() -> None:
             self._feed.seek(step)
+            for part in self._parts:
+                part.seek(step)
             set_rates(self.optimizer, factor)
             self._whole_step()
 
@@ -104,6 +109,8 @@ class ModuleLearner:
         for each in losses:
             self._loss_sum += each
         self.optimizer.step()
+        for attached in self._parts:
+            attached.finish()
         self._updating = False
         self.optimizer.zero_grad()
 
@@ -160,4 +167,5 @@ class ModuleLearner:
     def _changing(self) -> dict[str, Tensor]:
         """What a step changes, as it lies in this process."""
         weights = {f"weight/{name}": p.detach() for name, p in self.network.named_parameters()}
-        return weights | moments(self.network, self.optimizer) | {"loss_sum": self._loss_sum}
+        own = {name: tensor for part in self._parts for name, tensor in part.state().items()}
+        return weights | moments(self.network, self.optimizer) | own | {"loss_sum": self._loss_sum}

@@ -83,8 +83,7 @@ def make_forecast(
     grid = _grid(points, circumstances.study)
     clean = _clean(grid, settings, circumstances.study)
     rows = next(iter(fits.values())).rows
-    size = getattr(target, settings.n)
-    at = {"n": size, "tokens": target.tokens}
+    at = {"n": float(getattr(target, settings.n)), "tokens": float(target.tokens), **target.columns}
     centres = np.array([math.log(fits[name].predict(**at)[0]) for name in settings.laws])
     samples = np.mean([np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws], axis=0)
     sd_trunks = _spread(samples)
@@ -141,7 +140,9 @@ def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _clean(grid: pd.DataFrame, settings: Settings, where: str) -> pd.DataFrame:
-    mapping = map_columns(grid, ("n", "tokens", "loss"), {"n": settings.n}, where)
+    laws = [find_law(name) for name in (*settings.laws, *settings.beside)]
+    known = {name for law in laws for name in law.columns if name not in ("n", "tokens", "flops")}
+    mapping = map_columns(grid, ("n", "tokens", *sorted(known), "loss"), {"n": settings.n}, where)
     return fit_columns(grid, mapping, where)
 
 

@@ -69,16 +69,18 @@ def compute_equivalent(forecast: Forecast, observed: float) -> float | None:
 
 def _log_forecast(forecast: Forecast, scale: float) -> float:
     """Log of the combined laws' loss at the target with N and D both times `scale`."""
-    columns = {
-        "n": np.array([getattr(forecast.target, forecast.n_column) * scale]),
-        "tokens": np.array([forecast.target.tokens * scale]),
-    }
+    at = {"n": getattr(forecast.target, forecast.n_column) * scale, "tokens": forecast.target.tokens * scale}
+    at = {**forecast.target.columns, **at, "flops": 6 * at["n"] * at["tokens"]}
+    columns = {name: np.array([float(value)]) for name, value in at.items()}
     logs = []
     for law in forecast.laws:
         theta = {name: np.array([[value]]) for name, value in law.params.items()}
         found = find_law(law.law, "the forecast's law")
-        if {p.name for p in found.parameters} != set(theta) or not set(found.columns) <= set(columns):
+        if {p.name for p in found.parameters} != set(theta):
             raise SealError(f"the forecast's law {law.law!r} has not the parameters {', '.join(law.params)[:200]}")
+        if not set(found.columns) <= set(columns):
+            raise SealError(f"the forecast's law {law.law!r} needs {', '.join(found.columns)} of its target")
         with np.errstate(all="ignore"):
-            logs.append(float(np.log(found.value(theta, columns))[0, 0]))
+            prepared = found.prepare({name: columns[name] for name in found.columns})
+            logs.append(float(np.log(found.value(theta, prepared))[0, 0]))
     return sum(logs) / len(logs)

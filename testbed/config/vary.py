@@ -1,0 +1,48 @@
+"""What a grid varies beside sizes, horizons and seeds: any keys of the configuration, each with the values that it takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+Value = int | float | str | bool
+Cell = Mapping[str, Value]  # dotted key -> the value that it has in one cell of the grid
+
+
+def axes(vary: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Value, ...]]:
+    """Dotted keys with their values, of a table that has the configuration's shape and lists for values."""
+    found: dict[str, tuple[Value, ...]] = {}
+    for key, value in vary.items():
+        if isinstance(value, Mapping):
+            found |= axes(value, f"{prefix}{key}.")
+        elif not isinstance(value, (list, tuple)) or not value or len(set(map(repr, value))) < len(value):
+            raise ValueError(f"grid.vary.{prefix}{key}: found {value!r}; accepted: a list of different values")
+        else:
+            found[f"{prefix}{key}"] = tuple(value)
+    return found
+
+
+def cells(vary: Mapping[str, Any]) -> Iterator[dict[str, Value]]:
+    """Every combination of the values; one empty cell where nothing varies."""
+    by_key = axes(vary)
+    return (dict(zip(by_key, values, strict=True)) for values in product(*by_key.values()))
+
+
+def columns(keys: Iterator[str] | list[str]) -> dict[str, str]:
+    """The column of a points table for each dotted key: its last part, or all of it where two would be called alike."""
+    keys = list(keys)
+    short = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: last if short[last := key.rpartition(".")[2]] == 1 else key.replace(".", "_") for key in keys}
+
+
+def merged(tree: dict[str, Any], cell: Cell) -> dict[str, Any]:
+    """A configuration's tree with a cell's values in it."""
+    for key, value in cell.items():
+        *tables, last = key.split(".")
+        at = tree
+        for name in tables:
+            at = at.setdefault(name, {})
+        at[last] = value
+    return tree

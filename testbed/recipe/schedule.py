@@ -1,0 +1,36 @@
+"""What a schedule of the learning rate is: a pure function of the step."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from testbed.records import Horizon
+
+
+class Schedule(Protocol):
+    """The rate as a share of its peak.
+
+    `branches` says that all horizons have one trunk: a horizon changes nothing before its branch_step.
+    Of one that does not, every horizon is a run of its own, with its branch at step 0.
+    """
+
+    branches: ClassVar[bool]
+    Settings: ClassVar[type[BaseModel]]
+
+    def factor(self, step: int, warmup_steps: int, horizon: Horizon | None) -> float:
+        """At optimiser step `step` (from 0) of a run to `horizon`, None on the trunk."""
+        ...
+
+
+def branch_eval_steps(horizon: Horizon, count: int) -> tuple[int, ...]:
+    """Steps of a branch at which its loss is logged: `count` inside, evenly spaced, and its end."""
+    length = horizon.steps - horizon.branch_step
+    inside = {horizon.branch_step + round(length * (i + 1) / (count + 1)) for i in range(count)}
+    return tuple(sorted((inside | {horizon.steps}) - {horizon.branch_step}))
+
+
+def warmed_up(step: int, warmup_steps: int) -> float:
+    """Linear warm-up, which reaches 1 with the step `warmup_steps`."""
+    return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
