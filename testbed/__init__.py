@@ -21,7 +21,7 @@ each other:
     points              the points table: the wall between the wings
     records             what crosses floors
     config              the one TOML file
-    units, files, extension (code that users name), errors
+    units, files, extension (code that users name), version, errors
 
 Two wings and a wall. The training wing (torch) writes run folders; the analysis wing (laws, fit,
 validate, design, report) reads one points table and never imports torch, so anyone's table of runs is as good
@@ -33,7 +33,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from testbed.version import __version__
 
 if TYPE_CHECKING:
     from testbed.config import Config, load_config

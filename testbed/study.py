@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -35,7 +34,7 @@ from testbed.fit import Fit
 from testbed.ladder import chosen_rungs
 from testbed.points import write_table
 from testbed.records import DataFacts, Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
-from testbed.report.page import Contents, render
+from testbed.report.contents import Contents, write_page
 from testbed.store import SweepFolder, now
 from testbed.store.cells import diverged, failed, missing_cells, retried, unfinished
 from testbed.store.table import sweep_points
@@ -43,6 +42,7 @@ from testbed.sweep import Plan, Rung, design_warnings, plan, retries, rungs
 from testbed.train import choose_device
 from testbed.validate import Circumstances, check_design, check_what_is_left, fit_laws, judge, make_forecast
 from testbed.validate.certificate import read_certificate
+from testbed.version import versions
 
 
 def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]:
@@ -199,7 +199,7 @@ class Study:
             config_hash=config.hash(),
             sealed_at=now(),
             after_the_fact=any(self.folder.run(spec).evals() for spec in self._target()),
-            versions={name: version(name) for name in ("testbed", "numpy", "scipy", "pandas")},
+            versions=versions("numpy", "scipy", "pandas"),
             missing=missing_cells(self.folder),
             retried=retried(self.folder),
         )
@@ -222,7 +222,7 @@ class Study:
     def report(self) -> Path:
         """The page and its figures, from whatever there is so far; returns the page's path."""
         write_table(self.points(), self.folder.path / "points.csv")
-        return render(stay_inside(self.folder.path, self.folder.path / "report"), self._contents())
+        return write_page(stay_inside(self.folder.path, self.folder.path / "report"), self._contents())
 
     def _contents(self) -> Contents:
         folder = self.folder
@@ -283,14 +283,13 @@ class Study:
     def _target_facts(self) -> TargetFacts:
         specs = self._target()
         first = specs[0]
-        tokens = first.horizons[-1].tokens
         return TargetFacts(
             runs=tuple(spec.run_id for spec in specs),
             width=first.shape.width,
             n_params_non_embedding=first.counts.n_params_non_embedding,
             n_params_total=first.counts.n_params_total,
-            tokens=tokens,
-            flops=tokens * first.counts.flops_per_token,
+            tokens=first.horizons[-1].tokens,
+            flops=first.horizons[-1].tokens * first.counts.flops_per_token,
             columns=self._further_columns(first),
         )
 

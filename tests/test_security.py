@@ -19,8 +19,9 @@ from testbed.fit import Fit, fit_law
 from testbed.laws import find_law
 from testbed.models import find_family
 from testbed.records import Provenance
+from testbed.report.contents import Contents
 from testbed.report.fit_figures import save_figures
-from testbed.report.page import Contents, render
+from testbed.report.page import render
 from testbed.store import SweepFolder
 from testbed.study import Study
 from testbed.sweep import plan

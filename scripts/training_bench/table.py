@@ -7,7 +7,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from scripts.training_bench.crew import Outcome, Track
 from testbed.files import write_json, write_text
+from testbed.version import versions
 
 NOT_YET = "not yet measured (needs a CUDA GPU)"
 PEAKS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "H100 PCIe": 756e12, "A100": 312e12}  # datasheets, bf16 dense FLOP/s
@@ -66,7 +66,7 @@ def header(track: Track) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("testbed", "torch", "transformers")},
+        "versions": versions("torch", "transformers"),
     }
 
 

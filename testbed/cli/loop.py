@@ -101,8 +101,8 @@ def run(
     console.print(words.forecast_sentence(forecast), markup=False)
     _train(study, "target", retry_failed)
     verdict = study.judge()
-    page = study.report()
     print_verdict(study)
+    page = study.report()
     console.print(f"page: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
     if strict and not verdict.hit:
         raise typer.Exit(1)

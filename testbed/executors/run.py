@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from testbed.executors.purse import Purse
 from testbed.records import Eval, Provenance, RunSpec
 from testbed.store import Held, RunFolder, Superseded, SweepFolder, now
 from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, Warned, train
+from testbed.version import versions
 
 _log = logging.getLogger("testbed")
 
@@ -169,10 +169,9 @@ def _finish(folders: Sequence[RunFolder], failures: dict[str, str], what: Finish
 
 
 def _provenance(spec: RunSpec, device: torch.device) -> Provenance:
-    packages = ("testbed", "torch", "numpy", "transformers")
     return Provenance(
         started=now(),
-        versions={name: version(name) for name in packages},
+        versions=versions("torch", "numpy", "transformers"),
         python=platform.python_version(),
         platform=platform.platform(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -21,6 +20,7 @@ from testbed.fit.search import Search
 from testbed.fit.targets import above_zero
 from testbed.laws import LAWS, Law, find_law, plain_formula
 from testbed.points import fit_columns, points_digest
+from testbed.version import versions
 
 _FORMAT = 1
 
@@ -34,7 +34,7 @@ def to_dict(fit: Estimate, level: float) -> dict[str, Any]:
         "points": {name: fit.points[name].tolist() for name in fit.points},
         "resamples": [[value if math.isfinite(value) else None for value in row] for row in fit.resamples.tolist()],
         "resamples_converged": fit.resamples_converged.tolist(),
-        "versions": _versions(),
+        "versions": versions("numpy", "scipy"),
     }
 
 
@@ -171,7 +171,3 @@ def _problem(error: ValidationError) -> str:
 
 def _law_name(law: Law) -> str:
     return law.name if LAWS.get(law.name) is law else f"{type(law).__module__}:{type(law).__qualname__}"
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("testbed", "numpy", "scipy")}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, select_autoescape
 from latex2mathml.converter import convert as mathml
@@ -16,37 +14,15 @@ from markupsafe import Markup
 
 from testbed.files import replacing, write_text
 from testbed.fit import Fit
-from testbed.records import Forecast, MissingCell, Provenance, Retried, RunSpec, Verdict
+from testbed.records import Forecast, Verdict
 from testbed.report import certificate_words, figures, tables, words
 from testbed.report.certificate_figure import brackets
+from testbed.report.contents import Contents
 from testbed.report.look import configured, in_script
 from testbed.units import show_count
 from testbed.validate.certificate import Certificate
 
 _PNG_SCALE = 2
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Everything the page shows; what is None or empty is left out."""
-
-    name: str
-    config_toml: str
-    config_hash: str
-    specs: tuple[RunSpec, ...]
-    states: dict[str, str]
-    failures: dict[str, str]
-    warnings: tuple[str, ...]
-    points: pd.DataFrame
-    fits: dict[str, Fit]
-    n_column: str
-    forecast: Forecast | None
-    verdict: Verdict | None
-    provenance: tuple[Provenance, ...]
-    missing: tuple[MissingCell, ...] = ()
-    retried: tuple[Retried, ...] = ()
-    notices: tuple[str, ...] = ()
-    certificate: Certificate | None = None
 
 
 def render(folder: Path, contents: Contents) -> Path:

@@ -11,7 +11,6 @@ import json
 import stat
 import tempfile
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 from testbed.errors import FolderError
@@ -21,6 +20,7 @@ from testbed.records import as_json
 from testbed.sharing.members import FORMAT, MANIFEST, POINTS, Manifest, Member, Packed, records
 from testbed.store import SweepFolder
 from testbed.store.table import sweep_points
+from testbed.version import __version__
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can name
 _BLOCK = 1 << 20
@@ -44,7 +44,7 @@ def pack(path: Path, out: Path, checkpoints: bool = False) -> Packed:
                 members[name] = _add(archive, name, files[name])
             manifest = Manifest(
                 format=FORMAT,
-                testbed=version("testbed"),
+                testbed=__version__,
                 name=sweep.config.name,
                 config_hash=sweep.config.hash(),
                 files=members,

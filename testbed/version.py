@@ -1,0 +1,12 @@
+"""The version of this package, the one place that says it, and those of the packages that results depend on."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+__version__ = "0.1.0"  # here and not in the metadata of an installation: a clone that is only on the path has none
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """By name, the version of testbed and of installed packages."""
+    return {"testbed": __version__} | {name: version(name) for name in packages}
