@@ -14,8 +14,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from testbed.fit.heldout.backtest import backtest
-from testbed.fit.heldout.coverage import ALL, LABELS, cells, summarised
+from testbed.analysis.fit.heldout.backtest import backtest
+from testbed.analysis.fit.heldout.coverage import ALL, LABELS, cells, summarised
 from tests.backtest_tables import design_tables, fresh_tables
 
 SETS = {"design": design_tables, "fresh": fresh_tables}

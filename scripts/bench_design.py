@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from scripts.bench_fit import MEASURED, Bar, cpu
+from testbed.analysis.design import Candidates, lattice, noise_between, suggest_from_fit
+from testbed.analysis.design.power import Power, power
+from testbed.analysis.design.simulation import Planned
+from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.forecast import Circumstances, fit_laws, make_forecast
+from testbed.analysis.laws import LAWS, Law
 from testbed.config import Config, load_config
-from testbed.data import open_source
-from testbed.design import Candidates, lattice, noise_between, suggest_from_fit
-from testbed.design.power import Power, power
-from testbed.design.simulation import Planned
-from testbed.fit import Fit, fit_law
-from testbed.ladder import chosen_rungs, planned_of, target_columns
-from testbed.laws import LAWS, Law
 from testbed.records import TargetFacts
-from testbed.sweep import plan
-from testbed.validate import Circumstances, fit_laws, make_forecast
+from testbed.study.grid_design import chosen_rungs, planned_of, target_columns
+from testbed.training.data import open_source
+from testbed.training.sweep import plan
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STUDIES = 400

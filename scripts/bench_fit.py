@@ -16,10 +16,10 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from scripts.backtest_public import SETS, backtests
-from testbed.fit import Fit, fit_law
-from testbed.fit.heldout.coverage import ALL, LABELS, METHODS, cells, summarised
-from testbed.fit.problem import Problem
-from testbed.laws import LAWS
+from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.fit.heldout.coverage import ALL, LABELS, METHODS, cells, summarised
+from testbed.analysis.fit.problem import Problem
+from testbed.analysis.laws import LAWS
 from tests.oracle import least_cost
 from tests.planted import PLANTED, noisy
 from tests.public_tables import SHARED, fitted_rows, optima

@@ -20,8 +20,8 @@ from statistics import median
 from typing import Any
 
 from testbed.config import load_config
-from testbed.store.ledger import Ledger
 from testbed.study import Study
+from testbed.training.store.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
 BAR = 0.2

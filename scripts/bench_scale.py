@@ -71,9 +71,9 @@ def make_sweep(path: Path, runs: int) -> None:
     """A sweep's folder with `runs` finished runs of 50 evaluations each (a multiple of 40)."""
     from testbed.config import check_config
     from testbed.config.loading import tomllib
-    from testbed.data import open_source
-    from testbed.store import SweepFolder
-    from testbed.sweep import plan
+    from testbed.training.data import open_source
+    from testbed.training.store import SweepFolder
+    from testbed.training.sweep import plan
 
     seeds = list(range(runs // WIDTHS))
     text = CONFIG.format(widths=[8 * (i + 1) for i in range(WIDTHS)], seeds=seeds)
@@ -87,7 +87,7 @@ def make_sweep(path: Path, runs: int) -> None:
 def _finish(path: Path, spec: Any, rng: np.random.Generator) -> None:
     """What a finished run leaves behind, without waiting for the disk at every line."""
     from testbed.records import Done, Provenance, as_json
-    from testbed.store.session import Session
+    from testbed.training.store.session import Session
 
     path.mkdir(parents=True)
     at = "2026-01-01T00:00:00+00:00"
@@ -120,7 +120,7 @@ def _finish(path: Path, spec: Any, rng: np.random.Generator) -> None:
 
 def _evaluations(spec: Any, rng: np.random.Generator) -> Iterator[str]:
     """The lines of evals.jsonl: each evaluation of the plan, on a law with 0.3 % of noise."""
-    from testbed.train.schedule import branch_eval_steps
+    from testbed.training.train.schedule import branch_eval_steps
 
     before = 0
     for horizon in spec.horizons:

@@ -1,31 +1,33 @@
 """A scaling-law training testbed: plan a sweep, train it, fit a law, seal a forecast, train the target, judge.
 
-The floor plan, from the top; a floor imports only from floors below it, and siblings (|) do not know
-each other:
+The floor plan, from the top. A floor imports only from floors below it, and siblings (|) do not know each other:
 
-    cli                 parse, call one function, print
-    estimate | display | sharing
-                        what a plan costs on this machine; what a user sees while runs are trained; what
-                        leaves the testbed: an archive, a model folder
-    tune                learning-rate brackets at a grid's corners, and the certificate made of them
-    study               the loop on one folder
-    ladder              a configuration's grid as candidates for a design, and a design as its rungs
-    report              the page, its figures, tables and sentences
-    validate | design   the sealed forecast, the verdict, the baselines; which runs to train for a target
-    fit                 the exact solver, resampling by run, predictions, doubts, comparisons
-    laws                one law a file
-    executors           the only place that starts processes; composes train and store
-    store | train       folders on disk; the training loop
-    sweep               configuration -> every run, settled in full; pure
-    data | models       token sources; families of networks
-    points              the points table: the wall between the wings
-    records             what crosses floors
-    config              the one TOML file
-    units, files, extension (code that users name), version, errors
+    cli                     parse, call one function, print
+    study                   what composes both wings: plan, train, fit, seal, train the target, judge, report;
+                            costs, progress, tune (the learning-rate certificate), grid_design, inputs of a comparison
+    sharing                 what leaves the testbed: an archive, a model folder
+    analysis | training     the two wings
+    points                  the points table: the wall between the wings
+    records                 what crosses floors: RunSpec, Eval, Forecast, Verdict
+    config                  the one TOML file
+    units, files, registry (classes that users name), errors
 
-Two wings and a wall. The training wing (torch) writes run folders; the analysis wing (laws, fit,
-validate, design, report) reads one points table and never imports torch, so anyone's table of runs is as good
-as one of ours. `study` is the one place above both: it carries points from one to the other.
+The training wing (torch) turns a configuration into run folders:
+
+    executors               the only place that starts processes: this machine, Slurm, Ray
+    store | train           run folders on disk; the training loop
+    sweep                   configuration -> every run, settled in full; pure
+    data | models           token sources; families of networks
+    recipe                  schedules of the learning rate, and parts of a training step
+
+The analysis wing (numpy, scipy, pandas) reads one points table and never imports torch, so anyone's table of runs
+is as good as one of ours:
+
+    report                  pages, figures, tables and sentences
+    certificate | design    are the learning rates right; which runs to train next
+    forecast                the sealed forecast, the verdict, the baselines
+    fit                     the solver, resampling by run, predictions, warnings, comparisons
+    laws                    one law a file
 """
 
 from __future__ import annotations
@@ -36,19 +38,19 @@ from typing import TYPE_CHECKING, Any
 from testbed.version import __version__
 
 if TYPE_CHECKING:
+    from testbed.analysis.fit import Fit, fit_law
     from testbed.config import Config, load_config
-    from testbed.display import progress
-    from testbed.fit import Fit, fit_law
     from testbed.points import read_table
     from testbed.study import Study
+    from testbed.study.progress import progress
 
 _PUBLIC = {
     "Config": "testbed.config",
-    "Fit": "testbed.fit",
+    "Fit": "testbed.analysis.fit",
     "Study": "testbed.study",
-    "fit_law": "testbed.fit",
+    "fit_law": "testbed.analysis.fit",
     "load_config": "testbed.config",
-    "progress": "testbed.display",
+    "progress": "testbed.study.progress",
     "read_table": "testbed.points",
 }
 

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
+from testbed.analysis.forecast import Circumstances, fit_laws, make_forecast
+from testbed.analysis.laws import LAWS
 from testbed.config import Config, load_config
 from testbed.config import Forecast as Settings
-from testbed.data import TokenSource, open_source
-from testbed.executors import LocalExecutor
-from testbed.laws import LAWS
 from testbed.records import Forecast, RunSpec, TargetFacts
-from testbed.sweep import packs, plan
-from testbed.validate import Circumstances, fit_laws, make_forecast
+from testbed.training.data import TokenSource, open_source
+from testbed.training.executors import LocalExecutor
+from testbed.training.sweep import packs, plan
 from tests.sweeps import LONG, Quiet, fresh, table
 
 TINY = """
@@ -58,7 +58,7 @@ bootstrap = 100
 SLOWLY = """
 import os, time
 from pathlib import Path
-from testbed.data.synthetic import ZipfSource
+from testbed.training.data.synthetic import ZipfSource
 class Slow(ZipfSource):
     def rows(self, *arguments):
         pause = Path(os.environ["SLOW"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from testbed.laws import LAWS
+from testbed.analysis.laws import LAWS
 
 from .public_tables import SHARED
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from testbed.config.loading import check_config, tomllib
-from testbed.data import TokenSource, open_source
 from testbed.files import append_line, write_json
 from testbed.records import Done, Eval, Provenance, RunSpec, as_json
-from testbed.store import SweepFolder
-from testbed.sweep import plan
-from testbed.train import Finished, Logged, train
+from testbed.training.data import TokenSource, open_source
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import plan
+from testbed.training.train import Finished, Logged, train
 
 AT = "2026-01-01T00:00:00+00:00"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import least_squares
 
-from testbed.fit.problem import Problem
+from testbed.analysis.fit.problem import Problem
 
 
 def least_cost(problem: Problem, y: np.ndarray, start: np.ndarray) -> float:

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from testbed.config import load_config
-from testbed.data import open_source
-from testbed.executors import settle_packs
-from testbed.store import SweepFolder
-from testbed.store.table import sweep_points
-from testbed.sweep import plan
+from testbed.training.data import open_source
+from testbed.training.executors import settle_packs
+from testbed.training.store import SweepFolder
+from testbed.training.store.sweep_points import sweep_points
+from testbed.training.sweep import plan
 
 LONG = (
     "grid.tokens=[102_400, 204_800]",
@@ -49,7 +49,7 @@ def table(sweep):
     return sweep_points(sweep).sort_values(["run", "horizon", "step"]).reset_index(drop=True)
 
 
-def processes_of(sweep, module="testbed.executors.worker"):
+def processes_of(sweep, module="testbed.training.executors.worker"):
     """Process ids of the sweep's processes that run this module, from their command lines."""
     found = []
     for entry in Path("/proc").iterdir():

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.spatial import ConvexHull
 
+from testbed.analysis.fit.approaches import approach_1, approach_2
+from testbed.analysis.fit.approaches.isoflop import budgets_of
 from testbed.errors import ConfigError, TableError
-from testbed.fit.approaches import approach_1, approach_2
-from testbed.fit.approaches.isoflop import budgets_of
 
 from .public_tables import SHARED, needs_shared
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from testbed.cli.app import app
 from testbed.errors import FolderError, TestbedError
 from testbed.points import read_table
+from testbed.sharing.archive import pack
 from testbed.sharing.members import MANIFEST, belongs
-from testbed.sharing.packing import pack
 from testbed.sharing.unpacking import unpack
-from testbed.store import SweepFolder
-from testbed.store.table import sweep_points
 from testbed.study import Study
+from testbed.training.store import SweepFolder
+from testbed.training.store.sweep_points import sweep_points
 
 from .conftest import TINY
 from .finished import finish_by_law, sweep_of

@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 
 from testbed import Study
 from testbed.config import load_config
-from testbed.data import open_source
 from testbed.errors import ConfigError
-from testbed.recipe import part_of, schedule_of
 from testbed.records import Component, Horizon
 from testbed.study import settle
+from testbed.training.data import open_source
+from testbed.training.recipe import part_of, schedule_of
 from tests.sweeps import Quiet
 
 HORIZON = Horizon(tokens=25_600, steps=100, branch_step=0)

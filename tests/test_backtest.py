@@ -6,11 +6,11 @@ import pytest
 from scipy.optimize import curve_fit
 from scipy.stats import t as student_t
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.heldout.backtest import _gauss_newton, backtest, backtest_fit
+from testbed.analysis.fit.heldout.coverage import ALL, METHODS, cells, distance, scored, summarised
+from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-from testbed.fit import fit_law
-from testbed.fit.heldout.backtest import _gauss_newton, backtest, backtest_fit
-from testbed.fit.heldout.coverage import ALL, METHODS, cells, distance, scored, summarised
-from testbed.laws import LAWS
 
 from .backtest_tables import design_tables, fresh_tables
 from .planted import PLANTED, noisy

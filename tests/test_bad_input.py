@@ -13,7 +13,7 @@ import pytest
 
 from testbed.cli.app import main
 from testbed.config import load_config
-from testbed.extension import CONSENT
+from testbed.registry import CONSENT
 from testbed.study import Study
 
 from .test_executors import Quiet

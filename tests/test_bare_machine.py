@@ -62,7 +62,9 @@ def test_versions_are_told_where_testbed_is_not_installed(bare):
     assert ended.stdout.strip() == str({"testbed": testbed.__version__, "numpy": version("numpy")}), ended.stderr
 
 
-@pytest.mark.parametrize("module", ["testbed.study", "testbed.cli.app", "testbed.tune", "scripts.training_bench.step"])
+@pytest.mark.parametrize(
+    "module", ["testbed.study", "testbed.cli.app", "testbed.study.tune", "scripts.training_bench.step"]
+)
 def test_what_trains_is_imported_without_the_packages_of_pages(bare, module):
     ended = run(bare, "-c", f"import {module}")
     assert ended.returncode == 0, ended.stderr

@@ -18,8 +18,8 @@ from scripts.training_bench.step import SIZES, Asked
 from scripts.training_bench.sweep import annealed_by_trainer
 from scripts.training_bench.table import NOT_YET, datasheet_peak, judged
 from scripts.training_bench.trainer import AS_IT_COMES, Batches, Items, gpt2, make_trainer
-from testbed.models import find_family
 from testbed.records import Engine
+from testbed.training.models import find_family
 
 TINY = Size("tiny", 16, 2, 8, 64, 32, 256)
 

@@ -9,13 +9,13 @@ import pytest
 
 from testbed.config import load_config
 from testbed.errors import BudgetReached, ConfigError
-from testbed.estimate import estimate
-from testbed.executors import LocalExecutor, settle_packs
 from testbed.records import RunSpec
-from testbed.store.budget import affordable, excess
-from testbed.store.ledger import Entry, Ledger, Spend
 from testbed.study import Study
-from testbed.sweep import packs, plan
+from testbed.study.costs import estimate
+from testbed.training.executors import LocalExecutor, settle_packs
+from testbed.training.store.ledger import Entry, Ledger, Spend
+from testbed.training.store.spending import affordable, excess
+from testbed.training.sweep import packs, plan
 from tests.sweeps import LONG, SLOW, Quiet, fresh, processes_of, table, wait_for
 
 

@@ -7,15 +7,20 @@ import math
 import numpy as np
 import pytest
 
-from testbed.report.certificate_figure import brackets as figure
-from testbed.report.certificate_words import certificate_sentences, corners_table, rungs_table, verdict_sentence
-from testbed.report.look import configured
-from testbed.validate.bracket import judge_corners
-from testbed.validate.certificate import Certificate
-from testbed.validate.collapse import Collapse, Stray
-from testbed.validate.outliers import Outlier, Outliers
-from testbed.validate.transfer import judge_coordinates
-from testbed.validate.tuning import Shift, follow
+from testbed.analysis.certificate.certificate import Certificate
+from testbed.analysis.certificate.collapse import Collapse, Stray
+from testbed.analysis.certificate.coordinate_check import judge_coordinates
+from testbed.analysis.certificate.corners import judge_corners
+from testbed.analysis.certificate.learning_rates import Shift, follow
+from testbed.analysis.certificate.outliers import Outlier, Outliers
+from testbed.analysis.report.certificate.bracket_figure import brackets as figure
+from testbed.analysis.report.certificate.certificate_sentences import (
+    certificate_sentences,
+    corners_table,
+    rungs_table,
+    verdict_sentence,
+)
+from testbed.analysis.report.style import configured
 
 from .test_coordinates import planted
 from .test_tuning import PLACES, brackets

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.certificate.collapse import collapse
+from testbed.analysis.certificate.outliers import find_outliers
+from testbed.analysis.forecast import fit_laws
 from testbed.config import Forecast as Settings
-from testbed.validate import fit_laws
-from testbed.validate.collapse import collapse
-from testbed.validate.outliers import find_outliers
 
 from .conftest import planted_points
 

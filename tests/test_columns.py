@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-from testbed.laws import LAWS
 from testbed.points import USUAL_NAMES, derived_columns, fit_columns, map_columns
 from testbed.points.names import COUNTS, DERIVED
 

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.comparison import compare, convention_table
+from testbed.analysis.fit.comparison.compare import LEAST_CUTS
+from testbed.analysis.fit.heldout.rolling import cuts_of, foretold, k_fold, kappa, scores
+from testbed.analysis.laws import LAWS
+from testbed.analysis.laws.hoffmann import Hoffmann
+from testbed.analysis.laws.kaplan import Kaplan
+from testbed.analysis.laws.law import Law, real
 from testbed.errors import ConfigError, TableError
-from testbed.fit import fit_law
-from testbed.fit.comparison import compare, convention_table
-from testbed.fit.comparison.compare import LEAST_CUTS
-from testbed.fit.heldout.rolling import cuts_of, foretold, k_fold, kappa, scores
-from testbed.laws import LAWS
-from testbed.laws.hoffmann import Hoffmann
-from testbed.laws.kaplan import Kaplan
-from testbed.laws.law import Law, real
 
 from .public_tables import SHARED, needs_shared
 

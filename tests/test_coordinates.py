@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from testbed.models import find_family
-from testbed.sweep import learning_rates
-from testbed.train.coordinates import measure_coordinates
-from testbed.validate.transfer import judge_coordinates
+from testbed.analysis.certificate.coordinate_check import judge_coordinates
+from testbed.training.models import find_family
+from testbed.training.sweep import learning_rates
+from testbed.training.train.activations import measure_coordinates
 
 WIDTHS = (8, 16, 32, 64)
 CPU = torch.device("cpu")

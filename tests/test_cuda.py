@@ -14,19 +14,19 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from testbed import sweep
 from testbed.config import Config, load_config
-from testbed.executors.engines import choose_engines
-from testbed.models import can_pack
-from testbed.models.packed import _places
 from testbed.records import Engine
-from testbed.sweep import packed
-from testbed.train import Logged, compiling_pays, train
-from testbed.train.cuda import WholeStep, captures
-from testbed.train.feed import ResidentFeed
-from testbed.train.learner import _likeness, make_learner
-from testbed.train.module import ModuleLearner
-from testbed.train.packed import PackedLearner
+from testbed.training import sweep
+from testbed.training.executors.engines import choose_engines
+from testbed.training.models import can_pack
+from testbed.training.models.packed_gpt import _places
+from testbed.training.sweep import packed
+from testbed.training.train import Logged, compiling_pays, train
+from testbed.training.train.device.cuda_graphs import WholeStep, captures
+from testbed.training.train.feed import ResidentFeed
+from testbed.training.train.learner import _likeness, make_learner
+from testbed.training.train.module_learner import ModuleLearner
+from testbed.training.train.packed_learner import PackedLearner
 
 CPU = torch.device("cpu")
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
@@ -184,7 +184,7 @@ def test_without_a_gpu_a_whole_step_is_the_step(tiny_spec):
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("pack", PACKS)
 def test_a_graph_learns_what_eager_steps_learn(tiny_spec, tiny_source, pack, deterministic, precision, device):
-    from testbed.train.device import make_repeatable
+    from testbed.training.train.device.selection import make_repeatable
 
     make_repeatable(deterministic)
     specs = runs(tiny_spec, pack, precision=precision, deterministic=deterministic)
@@ -251,10 +251,10 @@ import sys
 from pathlib import Path
 import torch
 from testbed.config import load_config
-from testbed.data import open_source
+from testbed.training.data import open_source
 from testbed.records import Engine
-from testbed.sweep import packed, plan
-from testbed.train import Interruptions, Logged, train
+from testbed.training.sweep import packed, plan
+from testbed.training.train import Interruptions, Logged, train
 
 config = load_config(Path(sys.argv[1]))
 source = open_source(config.data)
@@ -316,9 +316,9 @@ def test_the_fused_attention_takes_our_shapes(device):
 
 @gpu
 def test_logits_in_chunks_take_a_bounded_memory(device):
-    from testbed.models import find_family
     from testbed.records import DataFacts, Shape
-    from testbed.train.scoring import LOGITS_BYTES, Scored
+    from testbed.training.models import find_family
+    from testbed.training.train.scoring import LOGITS_BYTES, Scored
 
     vocab, T, B = 50_304, 1024, 32
     shape = Shape(family="gpt", width=128, depth=1, heads=2, head_size=64, vocab_size=vocab, seq_len=T)

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.config import Data, HuggingFace, Zipf
-from testbed.data import BlockReader, open_source
-from testbed.data.order import shuffled
-from testbed.data.tokenizers import BpeTokenizer, train_bpe
-from testbed.data.validation import near_duplicates
 from testbed.errors import ConfigError, DataError
+from testbed.training.data import BlockReader, open_source
+from testbed.training.data.order import shuffled
+from testbed.training.data.tokenizers import BpeTokenizer, train_bpe
+from testbed.training.data.validation import near_duplicates
 
 # --- order ------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ def test_unknown_sources_list_the_known_ones(name):
 
 
 def test_a_source_of_ones_own():
-    source = open_source(Data(source="testbed.data.synthetic:ZipfSource", seq_len=32))
+    source = open_source(Data(source="testbed.training.data.synthetic:ZipfSource", seq_len=32))
     assert source.facts.vocab_size == 32
 
 

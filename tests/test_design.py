@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.config import Config, check_config, load_config
-from testbed.data import TokenSource
-from testbed.design import (
+from testbed.analysis.design import (
     Candidates,
     Noise,
     largest_run,
@@ -24,17 +22,19 @@ from testbed.design import (
     suggest_from_fit,
     suggest_from_prior,
 )
-from testbed.design.posterior import posterior_belief
-from testbed.design.prior import PUBLISHED, draws
+from testbed.analysis.design.posterior import posterior_belief
+from testbed.analysis.design.prior import PUBLISHED, draws
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.prediction.discrepancy import Covariance
+from testbed.analysis.fit.prediction.kriging import Kriging, krige
+from testbed.analysis.laws import LAWS
+from testbed.config import Config, check_config, load_config
 from testbed.errors import ConfigError
-from testbed.fit import fit_law
-from testbed.fit.prediction.discrepancy import Covariance
-from testbed.fit.prediction.kriging import Kriging, krige
-from testbed.ladder import candidates_of, rung_specs, target_columns
-from testbed.laws import LAWS
-from testbed.store import SweepFolder
 from testbed.study import Study, settle
-from testbed.sweep import plan, rungs
+from testbed.study.grid_design import candidates_of, rung_specs, target_columns
+from testbed.training.data import TokenSource
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import plan, rungs
 from tests.conftest import TRUTH, planted_points
 
 NOISE = Noise(0.003, 0.002)
@@ -127,7 +127,7 @@ def test_what_a_run_takes_off_is_what_kriging_finds_once_it_is_done() -> None:
 
 
 def _at_estimate(fit, kriging, candidates):
-    from testbed.design.posterior import _joint
+    from testbed.analysis.design.posterior import _joint
 
     cells = candidates.columns
     raw = {name: np.append(cells[name], TARGET[name]) for name in ("n", "tokens")}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from testbed.analysis.design import Noise
+from testbed.analysis.design.power import power
+from testbed.analysis.design.simulation import Planned
+from testbed.analysis.laws import LAWS
 from testbed.cli.app import app
-from testbed.design import Noise
-from testbed.design.power import power
-from testbed.design.simulation import Planned
 from testbed.errors import ConfigError, TableError
-from testbed.laws import LAWS
 from tests.conftest import TRUTH, planted_forecast, planted_points
 
 PLANNED = tuple(Planned(n, (3e5, 1e6, 3e6, 1e7), 6.5 * n, 3) for n in (3e3, 1e4, 3e4, 1e5, 3e5))
@@ -127,7 +127,7 @@ def test_less_noise_and_more_seeds_tell_smaller_differences() -> None:
 
 
 def test_a_difference_that_is_told_is_told_by_four_studies_of_five() -> None:
-    from testbed.design.simulation import Simulator
+    from testbed.analysis.design.simulation import Simulator
 
     simulator = Simulator(PLANNED, ("hoffmann",), LIKE_PLANTED, 0.01)
     found = power(PLANNED, ("hoffmann",), LIKE_PLANTED, truth=(LAWS["hoffmann"], TRUTH["hoffmann"]), studies=20)

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.diagnostics import Finding, doubts, far_target, isoflop_parabola, rounded_params
+from testbed.analysis.fit.diagnostics.identification import condition
+from testbed.analysis.fit.diagnostics.refits import Refits
+from testbed.analysis.fit.search import Search
+from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-from testbed.fit import fit_law
-from testbed.fit.diagnostics import Finding, doubts, far_target, isoflop_parabola, rounded_params
-from testbed.fit.diagnostics.identification import condition
-from testbed.fit.diagnostics.refits import Refits
-from testbed.fit.search import Search
-from testbed.laws import LAWS
 
 from .planted.design import noisy
 from .planted.families import PLANTED

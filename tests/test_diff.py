@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.comparison.recipes import compare_recipes, sentences
+from testbed.analysis.report.recipes.recipe_page import save_page
 from testbed.cli.app import app
 from testbed.errors import ConfigError, TableError
 from testbed.files import write_json
-from testbed.fit import fit_law
-from testbed.fit.comparison.recipes import compare_recipes, sentences
-from testbed.report.recipe_page import save_page
-from testbed.sharing.packing import pack
+from testbed.sharing.archive import pack
 
 from .conftest import TINY
 from .finished import finish_by_law, sweep_of

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from testbed.config import load_config
-from testbed.data import open_source
 from testbed.errors import ConfigError
-from testbed.executors import LocalExecutor
-from testbed.models import find_family
 from testbed.records import Engine, Eval, RunSpec, as_json
-from testbed.store import SweepFolder
-from testbed.store.table import sweep_points
-from testbed.sweep import packs, plan
-from testbed.train import Logged, train
-from testbed.train.checkpoint import read_checkpoint
+from testbed.training.data import open_source
+from testbed.training.executors import LocalExecutor
+from testbed.training.models import find_family
+from testbed.training.store import SweepFolder
+from testbed.training.store.sweep_points import sweep_points
+from testbed.training.sweep import packs, plan
+from testbed.training.train import Logged, train
+from testbed.training.train.checkpoints.checkpoint import read_checkpoint
 from tests.test_executors import processes_of
 
 CPU = torch.device("cpu")
@@ -30,10 +30,10 @@ import json, os, sys
 from pathlib import Path
 import torch
 from testbed.config import load_config
-from testbed.data import open_source
+from testbed.training.data import open_source
 from testbed.records import RunSpec, as_json
-from testbed.train import Interruptions, Logged, Paused, train
-from testbed.train.ranks import join
+from testbed.training.train import Interruptions, Logged, Paused, train
+from testbed.training.train.ranks import join
 
 torch.set_num_threads(1)
 rank, meeting, config, spec, folder, recorded, stop_after = sys.argv[1:]
@@ -136,7 +136,7 @@ def load_weights(folder):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_shards_is_whole(tiny_spec, tiny_source, tiny_toml, tmp_path):
-    from testbed.train.module import ModuleLearner
+    from testbed.training.train.module_learner import ModuleLearner
 
     spec = short(tiny_spec, processes=2, sharded=True)
     together(spec, tiny_toml, tmp_path / "a", stop_after=5)
@@ -184,9 +184,13 @@ def sweep_of_two(tiny_toml, path):
 
 @pytest.mark.slow
 def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path, monkeypatch):
-    monkeypatch.setattr("testbed.train.loop._PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr("testbed.training.train.loop._PROGRESS_SECONDS", 0.1)
     tables = []  # the first sweep has two runs, so that one follows another
-    for name, ending in (("a", None), ("b", "testbed.executors.worker"), ("c", "testbed.executors.peers")):
+    for name, ending in (
+        ("a", None),
+        ("b", "testbed.training.executors.worker"),
+        ("c", "testbed.training.executors.rank_processes"),
+    ):
         sweep = sweep_of_two(tiny_toml, tmp_path / name)
         told = Told(sweep, ending)
         runs = packs(sweep.of_role("grid"))[: 2 if ending is None else 1]
@@ -198,7 +202,7 @@ def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path, mon
         tables.append(points.sort_values(["horizon", "step"]).reset_index(drop=True))
     assert tables[0].equals(tables[1])
     assert tables[0].equals(tables[2])
-    assert not processes_of(sweep, "testbed.executors.peers")
+    assert not processes_of(sweep, "testbed.training.executors.rank_processes")
 
 
 def test_processes_share_the_windows_evenly(tiny_toml):

@@ -12,7 +12,7 @@ import testbed
 from testbed.cli.app import app
 from testbed.config import load_config
 from testbed.config.loading import check_config
-from testbed.sweep import plan
+from testbed.training.sweep import plan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import TestbedError
-from testbed.executors import LocalExecutor, Outcome
-from testbed.store import SweepFolder
-from testbed.sweep import packs
+from testbed.training.executors import LocalExecutor, Outcome
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import packs
 from tests.sweeps import LONG, Quiet, fresh, processes_of, table, wait_for
 
 
@@ -125,8 +125,8 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, 
 LAUNCH = """
 import sys
 from pathlib import Path
-from testbed.executors import LocalExecutor, train_all
-from testbed.store import SweepFolder
+from testbed.training.executors import LocalExecutor, train_all
+from testbed.training.store import SweepFolder
 class Quiet:
     def started(self, spec): print("started", flush=True)
     def progress(self, spec, steps): print("progress", flush=True)
@@ -212,7 +212,9 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck
 
 
 def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck, monkeypatch):
-    monkeypatch.setattr("testbed.executors.local._GRACE", 0.5)  # after which a worker that does not end itself is ended
+    monkeypatch.setattr(
+        "testbed.training.executors.local._GRACE", 0.5
+    )  # after which a worker that does not end itself is ended
     sweep = stuck("execution.hang_seconds=900.0")
     (outcome,) = LocalExecutor("cpu", 1, hang_seconds=1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
     assert outcome.ending == "failed"
@@ -221,7 +223,7 @@ def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck, mon
 
 STUCK = """
 import time
-from testbed.data import open_source
+from testbed.training.data import open_source
 class Stuck:
     def __init__(self, data):
         self._inner = open_source(data.model_copy(update={"source": "synthetic:zipf"}))
@@ -236,7 +238,7 @@ class Stuck:
 def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "sweep")
     spec = sweep.of_role("grid")[0]
-    command = [sys.executable, "-m", "testbed.executors.worker", str(sweep.path), "cpu", "60"]
+    command = [sys.executable, "-m", "testbed.training.executors.worker", str(sweep.path), "cpu", "60"]
     worker = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -256,7 +258,7 @@ def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
 def test_without_its_package_an_executor_says_what_to_install(tiny_toml, tmp_path, executor, package):
     (tmp_path / f"{package}.py").write_text("raise ImportError")
     code = (
-        "import sys; from testbed.config import load_config; from testbed.executors import make_executor;"
+        "import sys; from testbed.config import load_config; from testbed.training.executors import make_executor;"
         "make_executor(load_config(sys.argv[1], sys.argv[2:]).execution)"
     )
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"

@@ -10,13 +10,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from testbed.cli.app import app
 from testbed.config import Model
-from testbed.data import open_source
-from testbed.data.text import TextSource
 from testbed.errors import ConfigError, DataError, FolderError
-from testbed.models import find_family
 from testbed.records import Verdict
 from testbed.sharing.export import as_transformers, export
-from testbed.train.checkpoint import read_weights, save_weights
+from testbed.training.data import open_source
+from testbed.training.data.text import TextSource
+from testbed.training.models import find_family
+from testbed.training.train.checkpoints.checkpoint import read_weights, save_weights
 
 from .conftest import TINY
 from .finished import AT, leave_records, sweep_of, train_here

@@ -7,8 +7,8 @@ import torch
 
 from testbed.errors import FolderError
 from testbed.records import Eval
-from testbed.train import Interruptions, Paused, Warned, train
-from testbed.train.checkpoint import Unsound, read_checkpoint, read_weights
+from testbed.training.train import Interruptions, Paused, Warned, train
+from testbed.training.train.checkpoints.checkpoint import Unsound, read_checkpoint, read_weights
 
 from .test_packed import pack_of
 from .test_train import CPU, StopAfter, losses, train_one, weights

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from testbed.executors import LocalExecutor
 from testbed.records import Eval
-from testbed.store import SweepFolder
 from testbed.study import Study
-from testbed.sweep import packs
+from testbed.training.executors import LocalExecutor
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import packs
 
 from .sweeps import Quiet, fresh, table, wait_for
 

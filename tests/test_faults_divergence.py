@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
+from testbed.analysis.report.study import sentences as words
 from testbed.config import load_config
 from testbed.errors import ConfigError, RunFailed
 from testbed.files import digest
 from testbed.records import Eval, Forecast, as_json
-from testbed.report import words
-from testbed.store import SweepFolder
 from testbed.study import Study
-from testbed.train import Diverged, Finished, Interruptions, Paused
-from testbed.train.divergence import ABOVE, LONG
+from testbed.training.store import SweepFolder
+from testbed.training.train import Diverged, Finished, Interruptions, Paused
+from testbed.training.train.divergence import ABOVE, LONG
 
 from .sweeps import Quiet, fresh
 from .test_packed import pack_of
@@ -28,7 +28,7 @@ FAST = ("grid.tokens=[5_120, 10_240, 20_480]", "target.tokens=40_960", "executio
 
 @pytest.fixture(scope="module")
 def long_spec(tiny_toml, tiny_source):
-    from testbed.sweep import plan
+    from testbed.training.sweep import plan
 
     config = load_config(tiny_toml, ["grid.tokens=[51_200]", "target.tokens=409_600", 'train.pack="none"'])
     return plan(config, tiny_source.facts).grid[0]
@@ -81,7 +81,7 @@ def test_stops_do_not_hide_a_divergence(long_spec, tiny_source, tmp_path):
 
 
 def test_the_others_of_a_pack_go_on(tiny_spec, tiny_source, tmp_path):
-    from testbed.train import Logged, train
+    from testbed.training.train import Logged, train
 
     good, bad = pack_of(tiny_spec, 2)
     specs = (good, at_rate(bad, 1e12))
@@ -217,7 +217,7 @@ def test_diverged_runs_are_tried_once_more_at_a_lower_rate(tiny_toml, tmp_path):
 
 def test_a_plan_with_second_tries_is_taken_up_again(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "sweep", *FAST, "train.retry_lr=0.5")
-    from testbed.sweep import retries
+    from testbed.training.sweep import retries
 
     first = sweep.of_role("grid")[0]
     extended = sweep.extended(retries(sweep.specs, {first.run_id}, 0.5))

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from testbed.config import load_config
-from testbed.data import open_source
 from testbed.errors import RunFailed
 from testbed.records import Eval
-from testbed.sweep import packed, plan
-from testbed.train import Interruptions, Paused, train
-from testbed.train.checkpoint import read_cursor
-from testbed.train.device import make_repeatable
-from testbed.train.learner import make_learner
-from testbed.train.module import ModuleLearner
-from testbed.train.packed import PackedLearner
-from testbed.train.shortage import with_room
+from testbed.training.data import open_source
+from testbed.training.sweep import packed, plan
+from testbed.training.train import Interruptions, Paused, train
+from testbed.training.train.checkpoints.checkpoint import read_cursor
+from testbed.training.train.device.selection import make_repeatable
+from testbed.training.train.learner import make_learner
+from testbed.training.train.memory.shortage import with_room
+from testbed.training.train.module_learner import ModuleLearner
+from testbed.training.train.packed_learner import PackedLearner
 
 from .sweeps import fresh
 from .test_train import CPU, StopAfter, train_one
@@ -46,12 +46,12 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from testbed.config import load_config
-from testbed.data import open_source
-from testbed.executors.run import run_pack
-from testbed.store import SweepFolder
-from testbed.sweep import packed
-from testbed.train import Interruptions
-from testbed.train.learner import make_learner
+from testbed.training.data import open_source
+from testbed.training.executors.training_run import run_pack
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import packed
+from testbed.training.train import Interruptions
+from testbed.training.train.learner import make_learner
 sweep = SweepFolder.open(Path(sys.argv[1]))
 source, cpu = open_source(sweep.config.data), torch.device("cpu")
 (spec,) = sweep.of_role("grid")

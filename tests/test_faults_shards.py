@@ -9,8 +9,8 @@ import pytest
 
 from testbed.config import Data
 from testbed.config.tables import HuggingFace
-from testbed.data import open_source
 from testbed.errors import DataError
+from testbed.training.data import open_source
 
 from .test_data import text
 from .test_faults_checkpoints import empty, flip, truncate

@@ -11,10 +11,10 @@ import pytest
 
 from testbed.config import load_config
 from testbed.errors import FolderError
-from testbed.executors import LocalExecutor
-from testbed.store import SweepFolder
 from testbed.study import Study
-from testbed.sweep import packs
+from testbed.training.executors import LocalExecutor
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import packs
 
 from .sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from testbed.config import Data, Zipf
-from testbed.data import open_source
-from testbed.data.text import TextSource
 from testbed.records import DataFacts
-from testbed.train.feed import HostFeed, ResidentFeed, sharing
-from testbed.train.rows import make_rows
+from testbed.training.data import open_source
+from testbed.training.data.text import TextSource
+from testbed.training.train.device_rows import make_rows
+from testbed.training.train.feed import HostFeed, ResidentFeed, sharing
 
 CPU = torch.device("cpu")
 DEVICES = [

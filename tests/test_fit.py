@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.fit.problem import Problem
+from testbed.analysis.fit.resampling import Rows
+from testbed.analysis.fit.solver import minimise
+from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-from testbed.fit import Fit, fit_law
-from testbed.fit.problem import Problem
-from testbed.fit.resampling import Rows
-from testbed.fit.solver import minimise
-from testbed.laws import LAWS
 
 from .conftest import TRUTH, planted_points
 from .oracle import least_cost
@@ -221,7 +221,7 @@ def test_very_long_tables_are_resampled_by_one_step(monkeypatch):
     points = pd.concat([points.assign(run=f"{k}-" + points["run"], loss=points["loss"] * np.exp(
         0.01 * np.random.default_rng(k).normal(size=len(points)))) for k in range(60)], ignore_index=True)  # fmt: skip
     exact = fit_law("hoffmann", points, delta=1e-2, n_boot=300)
-    monkeypatch.setattr("testbed.fit.fitting._EXACT", 0)
+    monkeypatch.setattr("testbed.analysis.fit.fitting._EXACT", 0)
     quick = fit_law("hoffmann", points, delta=1e-2, n_boot=300)
     assert quick.theta == exact.theta
     assert quick.bse.to_dict() == pytest.approx(exact.bse.to_dict(), rel=0.1)
@@ -345,8 +345,8 @@ def test_a_search_says_how_it_went():
 
 def test_the_analysis_wing_never_imports_torch():
     code = (
-        "import sys, testbed.fit, testbed.validate, testbed.report.page\n"
-        "sys.exit(bool({'torch', 'transformers', 'testbed.train', 'testbed.store'} & set(sys.modules)))"
+        "import sys, testbed.analysis.fit, testbed.analysis.forecast, testbed.analysis.report.study.study_page\n"
+        "sys.exit(bool({'torch', 'transformers', 'testbed.training'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 import vl_convert
 
+from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.laws import LAWS
+from testbed.analysis.report.fit.fit_figures import figure_names, figures_of, save_figures
+from testbed.analysis.report.fit.parameters import free_parameters, profile_curve
+from testbed.analysis.report.fit.plane import budgets_of, optimum
+from testbed.analysis.report.fit.response import DRAWN, fitted_rows
+from testbed.analysis.report.style import brief, letter, log_ticks, ticks
 from testbed.errors import ConfigError, FolderError
-from testbed.fit import Fit, fit_law
-from testbed.laws import LAWS
-from testbed.report.fit_figures import figure_names, figures_of, save_figures
-from testbed.report.fit_parameters import free_parameters, profile_curve
-from testbed.report.fit_plane import budgets_of, optimum
-from testbed.report.fit_response import DRAWN, fitted_rows
-from testbed.report.look import brief, letter, log_ticks, ticks
 
 from .planted import PLANTED, noisy
 
@@ -358,8 +358,8 @@ def test_letters_and_numbers() -> None:
 
 def test_the_figures_need_neither_torch_nor_the_training_wing() -> None:
     code = (
-        "import sys, testbed.report.fit_figures\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'testbed.train', 'testbed.models', 'testbed.data'}\n"
+        "import sys, testbed.analysis.report.fit.fit_figures\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'testbed.training'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     assert (

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from testbed.errors import FolderError, RunFailed
 from testbed.files import write_text
-from testbed.train import Interruptions, train
-from testbed.train.checkpoint import Cursor, _generators, _save, read_weights, save_weights
-from testbed.train.events import Finished, Logged, Warned
-from testbed.train.shelf import PATHS, Shelf
-from testbed.train.soundness import cursor_fault
+from testbed.training.train import Interruptions, train
+from testbed.training.train.checkpoints.checkpoint import Cursor, _generators, _save, read_weights, save_weights
+from testbed.training.train.checkpoints.rotation import PATHS, Shelf
+from testbed.training.train.checkpoints.validity import cursor_fault
+from testbed.training.train.events import Finished, Logged, Warned
 
 from .hostile import Tally, fuzzed, mutated, snapshot
 
@@ -176,7 +176,7 @@ def outcome(spec, source, folder):
 
 
 def state_of(spec, source):
-    from testbed.train.learner import make_learner
+    from testbed.training.train.learner import make_learner
 
     held = make_learner((spec,), source, torch.device("cpu")).state()
     return {name: t.clone().contiguous() for name, t in held.items()} | {

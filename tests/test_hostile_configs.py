@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from testbed.config import Config, Data, check_config, load_config
 from testbed.config.loading import _table_of
-from testbed.data import open_source
 from testbed.errors import ConfigError, DataError, TestbedError
-from testbed.extension import CONSENT
-from testbed.sweep import plan
+from testbed.registry import CONSENT
+from testbed.training.data import open_source
+from testbed.training.sweep import plan
 
 from .conftest import TINY
 from .hostile import Tally, command_line, fuzzed, mutated, snapshot, told

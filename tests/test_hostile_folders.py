@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.cli.fitted import read_fit
+from testbed.analysis.fit import fit_law
+from testbed.cli.predict_commands import read_fit
 from testbed.errors import FolderError, TestbedError
 from testbed.files import write_text
-from testbed.fit import fit_law
 from testbed.points import points_digest
 from testbed.records import Forecast
-from testbed.store import SweepFolder
-from testbed.store.ledger import Ledger
-from testbed.store.table import sweep_points
 from testbed.study import Study
-from testbed.sweep import plan
+from testbed.training.store import SweepFolder
+from testbed.training.store.ledger import Ledger
+from testbed.training.store.sweep_points import sweep_points
+from testbed.training.sweep import plan
 
 from .conftest import planted_points
 from .hostile import Tally, command_line, fuzzed, mutated, snapshot, told

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.fit.comparison import compare
+from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-from testbed.fit import Fit, fit_law
-from testbed.fit.comparison import compare
-from testbed.laws import LAWS
 from testbed.points import (
     annealed_only,
     filter_rows,

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from testbed.executors import LocalExecutor
-from testbed.store.session import last_session, sessions
-from testbed.sweep import packs
+from testbed.training.executors import LocalExecutor
+from testbed.training.store.session import last_session, sessions
+from testbed.training.sweep import packs
 from tests.sweeps import Quiet, fresh, processes_of, table, wait_for
 
 KILLS = 20

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.coordinates import Coordinates
+from testbed.analysis.fit.search import best_starts
+from testbed.analysis.laws import LAWS, find_law, plain_formula
 from testbed.errors import ConfigError
-from testbed.fit import fit_law
-from testbed.fit.coordinates import Coordinates
-from testbed.fit.search import best_starts
-from testbed.laws import LAWS, find_law, plain_formula
 
 from .planted import PLANTED, noisy
 
@@ -84,4 +84,4 @@ def test_an_unknown_law_lists_the_known_ones():
         find_law("hofmann")
     with pytest.raises(ConfigError, match=r"not agreed to run.*testbed --allow-code no\.module"):
         find_law("no.module:Law")
-    assert find_law("testbed.laws.kaplan:Kaplan").name == "kaplan"
+    assert find_law("testbed.analysis.laws.kaplan:Kaplan").name == "kaplan"

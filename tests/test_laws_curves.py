@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.laws import LAWS
+from testbed.analysis.laws.tissue import Tissue
 from testbed.errors import TableError
-from testbed.fit import fit_law
-from testbed.laws import LAWS
-from testbed.laws.tissue import Tissue
 
 from .evaluation import objective, table, value
 from .public_tables import needs_shared

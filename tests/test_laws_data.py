@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-from testbed.fit import fit_law
-from testbed.laws import LAWS
 
 from .planted import PLANTED, Planted, noisy
 from .public_tables import SHARED, fitted_rows, needs_shared

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.optimize import least_squares
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-from testbed.fit import fit_law
-from testbed.laws import LAWS
 
 from .planted import PLANTED, noisy
 from .public_tables import SHARED, needs_shared

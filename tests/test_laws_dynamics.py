@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.laws.jin import average_count
+from testbed.analysis.laws.step_law import grid_optima
 from testbed.errors import TableError
-from testbed.fit import fit_law
-from testbed.laws.jin import average_count
-from testbed.laws.step_law import grid_optima
 
 from .evaluation import objective, table, value
 from .public_tables import needs_shared

@@ -9,8 +9,8 @@ import uuid
 
 import pytest
 
-from testbed.store.ledger import Ledger
-from testbed.store.session import machine, sessions
+from testbed.training.store.ledger import Ledger
+from testbed.training.store.session import machine, sessions
 from tests.sweeps import LONG, fresh, processes_of, table, wait_for
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from testbed.errors import ConfigError, RunFailed
-from testbed.models import find_family
 from testbed.records import Engine
-from testbed.train import module as module_under_test
-from testbed.train.device import set_precision
-from testbed.train.evaluation import validation_loss
-from testbed.train.learner import make_learner
-from testbed.train.module import ModuleLearner
-from testbed.train.scoring import BYTES_A_LOGIT, Scored, chunk_tokens, scored_tokens, token_losses
+from testbed.training.models import find_family
+from testbed.training.train import module_learner as module_under_test
+from testbed.training.train.device.selection import set_precision
+from testbed.training.train.evaluation import validation_loss
+from testbed.training.train.learner import make_learner
+from testbed.training.train.module_learner import ModuleLearner
+from testbed.training.train.scoring import BYTES_A_LOGIT, Scored, chunk_tokens, scored_tokens, token_losses
 from tests.test_memory import kept_bytes
 
 CPU = torch.device("cpu")
@@ -165,7 +165,9 @@ def test_validation_obeys_the_limit_even_for_one_row(tiny_spec, tiny_source, mon
     whole = validation_loss(network, windows, spec.data, bf16=False)
     network.head = Widest(network.head)
     limit = 10 * BYTES_A_LOGIT * spec.data.vocab_size  # a window has 32 tokens
-    monkeypatch.setattr("testbed.train.evaluation.Scored", lambda network, facts: Scored(network, facts, limit))
+    monkeypatch.setattr(
+        "testbed.training.train.evaluation.Scored", lambda network, facts: Scored(network, facts, limit)
+    )
     assert validation_loss(network, windows, spec.data, False, rows=1) == pytest.approx(whole, rel=1e-7)
     assert network.head.most * BYTES_A_LOGIT <= limit
 

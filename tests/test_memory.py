@@ -6,20 +6,21 @@ import torch
 
 from testbed.config import Train, load_config
 from testbed.errors import ConfigError
-from testbed.estimate import estimate as estimate_study
-from testbed.executors import choose_packs, packing
-from testbed.executors.packing import _side_by_side
-from testbed.models import find_family
 from testbed.records import Engine, Shape
 from testbed.study import Study
-from testbed.sweep import packed, plan
-from testbed.train import measure
-from testbed.train import peak as counting
-from testbed.train.memory import available_bytes, estimate, fit_micro_rows, share_rows
-from testbed.train.module import ModuleLearner
-from testbed.train.passes import choose_passes, fastest
-from testbed.train.peak import peak
-from testbed.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
+from testbed.study.costs import estimate as estimate_study
+from testbed.training.executors import choose_packs
+from testbed.training.executors import pack_choice as packing
+from testbed.training.executors.pack_choice import _side_by_side
+from testbed.training.models import find_family
+from testbed.training.sweep import packed, plan
+from testbed.training.train import measure
+from testbed.training.train.memory import peak as counting
+from testbed.training.train.memory.footprint import available_bytes, estimate, fit_micro_rows, share_rows
+from testbed.training.train.memory.passes import choose_passes, fastest
+from testbed.training.train.memory.peak import peak
+from testbed.training.train.module_learner import ModuleLearner
+from testbed.training.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
 
 CPU = torch.device("cpu")
 FAMILIES = ["gpt", "hf:gpt2", "hf:llama", "hf:gpt_neox"]

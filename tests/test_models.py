@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from testbed.config import Model
 from testbed.errors import ConfigError
-from testbed.models import FAMILIES, find_family
+from testbed.training.models import FAMILIES, find_family
 
 
 def rung(name, width, depth=2, head_size=8, vocab=50, seq_len=16, **options):

@@ -6,14 +6,14 @@ import torch
 
 from testbed.config import Model, load_config
 from testbed.errors import ConfigError
-from testbed.executors import choose_packs
-from testbed.models import can_pack, find_family
-from testbed.models.packed import PackedGPT
-from testbed.sweep import makespan, packed, packs, plan
-from testbed.train import Diverged, Finished, Interruptions, Logged, Measured, Paused, train
-from testbed.train.learner import make_learner
-from testbed.train.module import ModuleLearner
-from testbed.train.packed import PackedLearner
+from testbed.training.executors import choose_packs
+from testbed.training.models import can_pack, find_family
+from testbed.training.models.packed_gpt import PackedGPT
+from testbed.training.sweep import makespan, packed, packs, plan
+from testbed.training.train import Diverged, Finished, Interruptions, Logged, Measured, Paused, train
+from testbed.training.train.learner import make_learner
+from testbed.training.train.module_learner import ModuleLearner
+from testbed.training.train.packed_learner import PackedLearner
 from tests.test_train import CPU, losses, train_one, weights
 
 
@@ -220,7 +220,7 @@ def as_if_measured(packs, source, device):
 
 
 def test_the_plan_takes_the_packs_that_end_first(tiny_config, tiny_source, monkeypatch):
-    monkeypatch.setattr("testbed.executors.packing.measure", as_if_measured)
+    monkeypatch.setattr("testbed.training.executors.pack_choice.measure", as_if_measured)
     made = plan(tiny_config, tiny_source.facts)
     auto = tiny_config.train.model_copy(update={"pack": "auto"})
     table = choose_packs(made, auto, lambda spec: tiny_source, CPU, workers=1)
@@ -266,5 +266,5 @@ def test_losses_of_a_pack_do_not_depend_on_rows_at_a_time(tiny_source, tiny_spec
     network = PackedGPT(tiny_spec.shape, (0, 1), CPU)
     windows = torch.as_tensor(tiny_source.validation().astype(np.int64))
     whole = network.losses(windows, 1)
-    monkeypatch.setattr("testbed.models.packed._LOGITS", 1)
+    monkeypatch.setattr("testbed.training.models.packed_gpt._LOGITS", 1)
     assert network.losses(windows, 1) == pytest.approx(whole, rel=1e-7)

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.prediction.discrepancy import Covariance, _restricted, distances, matern
+from testbed.analysis.fit.prediction.domain import Domain
+from testbed.analysis.fit.prediction.kriging import Kriging, krige, spread_rows
+from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-from testbed.fit import fit_law
-from testbed.fit.prediction.discrepancy import Covariance, _restricted, distances, matern
-from testbed.fit.prediction.domain import Domain
-from testbed.fit.prediction.kriging import Kriging, krige, spread_rows
-from testbed.laws import LAWS
 
 from .planted import PLANTED, noisy
 

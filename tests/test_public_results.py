@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from testbed.fit import fit_law
-from testbed.fit.frontier import best_sizes
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.frontier import best_sizes
 
 from .public_tables import SHARED, fitted_rows, needs_shared
 

@@ -9,9 +9,9 @@ import pytest
 
 from testbed.config import load_config
 from testbed.errors import ConfigError
-from testbed.executors import make_executor, train_all
-from testbed.executors.local import LocalExecutor
-from testbed.sweep import packs
+from testbed.training.executors import make_executor, train_all
+from testbed.training.executors.local import LocalExecutor
+from testbed.training.sweep import packs
 from tests.sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 
 pytestmark = pytest.mark.slow
@@ -97,8 +97,8 @@ def test_a_node_that_dies_in_mid_sweep_costs_time_and_changes_nothing(cluster, t
 LAUNCH = """
 import sys
 from pathlib import Path
-from testbed.executors import make_executor, train_all
-from testbed.store import SweepFolder
+from testbed.training.executors import make_executor, train_all
+from testbed.training.store import SweepFolder
 from tests.sweeps import Quiet
 sweep = SweepFolder.open(Path(sys.argv[1]))
 train_all(make_executor(sweep.config.execution), sweep, sweep.of_role("grid"), Quiet())
@@ -128,7 +128,7 @@ def test_an_interrupted_launcher_ends_its_tasks_after_their_checkpoint(cluster, 
 
 DEADLY = """
 import os, signal
-from testbed.data.synthetic import ZipfSource
+from testbed.training.data.synthetic import ZipfSource
 class Deadly(ZipfSource):
     def rows(self, *arguments):
         os.kill(os.getppid(), signal.SIGKILL)  # the task, whose worker this is

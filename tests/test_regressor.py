@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.regressor import ScalingLawRegressor
+from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError
-from testbed.fit import fit_law
-from testbed.fit.regressor import ScalingLawRegressor
-from testbed.laws import LAWS
 
 from .planted import PLANTED, noisy
 

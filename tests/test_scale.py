@@ -9,8 +9,8 @@ import pytest
 from scripts.bench_scale import EVALS, Timing, make_sweep, measure, table
 from testbed.cli.app import app
 from testbed.errors import FolderError
-from testbed.store import SweepFolder
-from testbed.store.table import sweep_points
+from testbed.training.store import SweepFolder
+from testbed.training.store.sweep_points import sweep_points
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,12 @@ def test_reading_commands_never_import_torch(sweep, tmp_path):
         )
         told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         loaded = set(told.stdout.split())
-        assert "testbed.store.sweep" in loaded and not loaded & {"torch", "transformers", "scipy", "altair"}, command
+        assert "testbed.training.store.sweep_folder" in loaded and not loaded & {
+            "torch",
+            "transformers",
+            "scipy",
+            "altair",
+        }, command
 
 
 def test_a_damaged_line_among_thousands_is_named(sweep):

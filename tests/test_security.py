@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.laws import find_law
+from testbed.analysis.report.fit.fit_figures import save_figures
+from testbed.analysis.report.study.contents import Contents
+from testbed.analysis.report.study.study_page import render
 from testbed.config import load_config
 from testbed.errors import ConfigError, TestbedError
-from testbed.extension import CONSENT, allow_code, find_class
-from testbed.fit import Fit, fit_law
-from testbed.laws import find_law
-from testbed.models import find_family
 from testbed.records import Provenance
-from testbed.report.contents import Contents
-from testbed.report.fit_figures import save_figures
-from testbed.report.page import render
-from testbed.store import SweepFolder
+from testbed.registry import CONSENT, allow_code, find_class
 from testbed.study import Study
-from testbed.sweep import plan
+from testbed.training.models import find_family
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import plan
 
 from .conftest import TINY, planted_points
 from .hostile import command_line, snapshot, told
@@ -37,7 +37,7 @@ FORBIDDEN = {
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "torch.load", "pd.read_pickle"),
     *("yaml.load", "tempfile.mktemp", "pd.eval", "code.interact", "runpy.run_path", "runpy.run_module"),
 }
-MAY_IMPORT = {"testbed/extension.py", "testbed/__init__.py"}  # what users name, and our own public names
+MAY_IMPORT = {"testbed/registry.py", "testbed/__init__.py"}  # what users name, and our own public names
 
 
 def faults(path: Path, source: str) -> list[str]:
@@ -95,7 +95,7 @@ def test_the_rules_see_what_they_forbid(source):
 
 
 def test_templates_escape_everything_but_our_own_scripts():
-    for template in ROOT.glob("testbed/report/*.j2"):
+    for template in ROOT.glob("testbed/analysis/report/*.j2"):
         for expression in re.findall(r"\{\{(.*?)\}\}", template.read_text()):
             assert "safe" not in expression or expression.strip() in ("library | safe", "specifications | safe"), (
                 template
@@ -108,8 +108,8 @@ def test_templates_escape_everything_but_our_own_scripts():
 MODULE = """
 from pathlib import Path
 Path(__file__).with_name("ran").touch()
-from testbed.data.synthetic import ZipfSource as Source
-from testbed.laws import LAWS
+from testbed.training.data.synthetic import ZipfSource as Source
+from testbed.analysis.laws import LAWS
 Law = type("Law", (type(LAWS["hoffmann"]),), {"name": "theirs"})
 """
 
@@ -197,7 +197,13 @@ GADGETS = (
         "tempfile:TemporaryDirectory",
         "sys:exit",
     ),
-    *("json.decoder:JSONDecoder", "os.path:join", "testbed.cli.app:main", "pathlib:Path", "testbed.laws.law:Law"),
+    *(
+        "json.decoder:JSONDecoder",
+        "os.path:join",
+        "testbed.cli.app:main",
+        "pathlib:Path",
+        "testbed.analysis.laws.law:Law",
+    ),
     *(".a:b", ":x", "a b:c", "os:", "os:a.b", "os;x:y", "__main__:x", "os:__class__", "none.of.these:X"),
 )
 
@@ -359,4 +365,4 @@ def test_a_consent_that_names_nothing_is_told_on_the_command_line(tmp_path):
 
 def test_sources_and_families_that_are_none_say_what_they_lack():
     with pytest.raises(TestbedError, match="a class without rows, validation"):
-        find_class("testbed.laws.hoffmann:Hoffmann", "data.source", ("rows", "validation"))
+        find_class("testbed.analysis.laws.hoffmann:Hoffmann", "data.source", ("rows", "validation"))

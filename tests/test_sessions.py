@@ -7,8 +7,8 @@ import time
 import pytest
 
 from testbed.errors import DiskError
-from testbed.store import Held, Lookout, Superseded
-from testbed.store.session import claimed, last_session, machine, sessions
+from testbed.training.store import Held, Lookout, Superseded
+from testbed.training.store.session import claimed, last_session, machine, sessions
 
 LEASE = 1.0
 
@@ -116,7 +116,7 @@ def test_a_clock_that_is_set_back_or_ahead_makes_no_owner_die_or_live(tmp_path):
 
 
 def test_a_superseded_owner_writes_no_more(tmp_path, tiny_spec):
-    from testbed.store import RunFolder
+    from testbed.training.store import RunFolder
 
     run = RunFolder(tmp_path, tiny_spec)
     with run.claimed(LEASE) as claim:
@@ -131,7 +131,7 @@ def test_a_superseded_owner_writes_no_more(tmp_path, tiny_spec):
 
 def test_of_many_that_take_over_one_gets_the_run(tmp_path):
     """All believe the owner dead at the same moment; the lock is of no help to them, as on a disk that knows none."""
-    from testbed.store import session
+    from testbed.training.store import session
 
     (tmp_path / "sessions").mkdir()
     won, lost = [], []

@@ -12,12 +12,12 @@ import pytest
 
 from testbed.config import load_config
 from testbed.errors import ConfigError
-from testbed.executors import make_executor, train_all
-from testbed.executors.local import LocalExecutor
-from testbed.executors.slurm_jobs import Jobs, resources
-from testbed.store import SweepFolder
-from testbed.sweep import packs
-from testbed.train import estimate
+from testbed.training.executors import make_executor, train_all
+from testbed.training.executors.local import LocalExecutor
+from testbed.training.executors.slurm_jobs import Jobs, resources
+from testbed.training.store import SweepFolder
+from testbed.training.sweep import packs
+from testbed.training.train import estimate
 from tests.slurm_node import command, jobs, release, slurm_node
 from tests.sweeps import SLOW, Quiet, fresh, processes_of, table
 
@@ -122,8 +122,8 @@ def test_jobs_that_are_queued_again_pre_empted_or_out_of_time_go_on(slurm, tiny_
 LAUNCH = """
 import sys
 from pathlib import Path
-from testbed.executors import make_executor, train_all
-from testbed.store import SweepFolder
+from testbed.training.executors import make_executor, train_all
+from testbed.training.store import SweepFolder
 from tests.sweeps import Quiet
 sweep = SweepFolder.open(Path(sys.argv[1]))
 train_all(make_executor(sweep.config.execution), sweep, sweep.of_role("grid"), Quiet())

@@ -7,10 +7,10 @@ import pytest
 from testbed.config import load_config
 from testbed.errors import FolderError, RunFailed, SealError
 from testbed.records import Eval
-from testbed.store import SweepFolder
-from testbed.store.lock import hold
-from testbed.store.table import sweep_points
-from testbed.sweep import plan
+from testbed.training.store import SweepFolder
+from testbed.training.store.lock import hold
+from testbed.training.store.sweep_points import sweep_points
+from testbed.training.sweep import plan
 
 
 @pytest.fixture

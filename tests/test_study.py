@@ -11,7 +11,7 @@ from testbed.config import load_config
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.records import RunSpec
 from testbed.study import Study
-from testbed.sweep import packs
+from testbed.training.sweep import packs
 
 from .test_executors import Quiet, fresh
 

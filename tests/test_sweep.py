@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.config import load_config
-from testbed.data import open_source
 from testbed.errors import ConfigError
-from testbed.models import find_family
-from testbed.sweep import learning_rates, plan
+from testbed.training.data import open_source
+from testbed.training.models import find_family
+from testbed.training.sweep import learning_rates, plan
 
 
 @pytest.fixture

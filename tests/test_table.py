@@ -7,9 +7,9 @@ import pytest
 from testbed.files import append_line, write_json
 from testbed.points import COLUMNS, read_table, write_table
 from testbed.records import Done, Eval, as_json
-from testbed.store import SweepFolder
-from testbed.store.table import sweep_points
-from testbed.sweep import plan
+from testbed.training.store import SweepFolder
+from testbed.training.store.sweep_points import sweep_points
+from testbed.training.sweep import plan
 
 
 @pytest.fixture

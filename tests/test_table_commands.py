@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from testbed.fit import Fit
-from testbed.laws import LAWS
+from testbed.analysis.fit import Fit
+from testbed.analysis.laws import LAWS
 
 from .planted import PLANTED, noisy
 

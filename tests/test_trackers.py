@@ -11,9 +11,9 @@ import pytest
 from testbed.config import Config
 from testbed.config.loading import check_config, tomllib
 from testbed.errors import ConfigError
-from testbed.executors import trackers
-from testbed.executors.run import Outcome
 from testbed.study import Study
+from testbed.training.executors import trackers
+from testbed.training.executors.training_run import Outcome
 
 from .conftest import TINY
 from .test_executors import Quiet

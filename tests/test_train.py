@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from testbed.config import Data
-from testbed.data import open_source
-from testbed.models import find_family
-from testbed.recipe import branch_eval_steps, schedule_of
 from testbed.records import Component, Eval, Horizon
-from testbed.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
-from testbed.train.checkpoint import read_cursor
-from testbed.train.evaluation import bits_per_byte, validation_loss
-from testbed.train.module import ModuleLearner
-from testbed.train.optimizer import make_optimizer
-from testbed.train.scoring import token_losses
+from testbed.training.data import open_source
+from testbed.training.models import find_family
+from testbed.training.recipe import branch_eval_steps, schedule_of
+from testbed.training.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
+from testbed.training.train.checkpoints.checkpoint import read_cursor
+from testbed.training.train.evaluation import bits_per_byte, validation_loss
+from testbed.training.train.module_learner import ModuleLearner
+from testbed.training.train.optimizer import make_optimizer
+from testbed.training.train.scoring import token_losses
 
 CPU = torch.device("cpu")
 lr_factor = schedule_of(Component(name="wsd")).factor
@@ -298,7 +298,7 @@ def test_bits_per_byte(text_folder):
 
 
 def test_progress_never_goes_back(tiny_spec, tiny_source, tmp_path, monkeypatch):
-    monkeypatch.setattr("testbed.train.loop._PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("testbed.training.train.loop._PROGRESS_SECONDS", 0.0)
     steps = [e.steps for e in train_one(tiny_spec, tiny_source, tmp_path, CPU) if isinstance(e, Progress)]
     assert steps == sorted(steps)
     assert steps[-1] == tiny_spec.steps

@@ -9,16 +9,20 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from testbed.analysis.certificate.certificate import FILE, read_certificate
+from testbed.analysis.report.certificate.certificate_sentences import (
+    certificate_sentences,
+    corners_table,
+    verdict_sentence,
+)
 from testbed.cli.app import app
 from testbed.config import load_config
 from testbed.errors import ConfigError, FolderError, RunFailed, TestbedError
 from testbed.records import RunSpec
-from testbed.report.certificate_words import certificate_sentences, corners_table, verdict_sentence
 from testbed.study import Study, settle
-from testbed.sweep import Rung, packs, plan
-from testbed.tune import Brackets, Tuning, check
-from testbed.tune.coordinates import widths
-from testbed.validate.certificate import FILE, read_certificate
+from testbed.study.tune import Brackets, Tuning, check
+from testbed.study.tune.coordinate_run import widths
+from testbed.training.sweep import Rung, packs, plan
 
 from .test_executors import Quiet
 from .test_study import command

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.certificate.corners import judge_corners
+from testbed.analysis.certificate.learning_rates import follow, shifts
+from testbed.analysis.certificate.valley import excesses, vertices
+from testbed.analysis.forecast import fit_laws
 from testbed.config import Forecast as Settings
 from testbed.errors import TableError
-from testbed.validate import fit_laws
-from testbed.validate.bracket import judge_corners
-from testbed.validate.tuning import follow, shifts
-from testbed.validate.valley import excesses, vertices
 
 from .conftest import planted_points
 

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.forecast import compute_equivalent, judge
+from testbed.analysis.forecast.baselines import baselines
+from testbed.analysis.forecast.entropy import entropy
+from testbed.analysis.report.study import sentences as words
 from testbed.errors import TableError
 from testbed.records import Forecast, Verdict
-from testbed.report import words
-from testbed.validate import compute_equivalent, judge
-from testbed.validate.baselines import baselines
-from testbed.validate.entropy import entropy
 
 from .conftest import TRUTH, Settings, planted_forecast, planted_points
 from .test_fit import clean

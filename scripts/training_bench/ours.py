@@ -10,10 +10,10 @@ import torch
 
 from scripts.training_bench.sizes import ReadyTokens, Size
 from testbed.records import Engine, RunSpec
-from testbed.sweep import plan
-from testbed.train.device import make_repeatable
-from testbed.train.learner import make_learner
-from testbed.train.memory import available_bytes, fit_micro_rows, share_rows
+from testbed.training.sweep import plan
+from testbed.training.train.device.selection import make_repeatable
+from testbed.training.train.learner import make_learner
+from testbed.training.train.memory.footprint import available_bytes, fit_micro_rows, share_rows
 
 
 def specs(size: Size, source: ReadyTokens, engine: Engine, packs: int = 1, **train: Any) -> tuple[RunSpec, ...]:

@@ -124,8 +124,8 @@ def made_anew(size: Size, engine: Engine, device: str) -> list[tuple[int, int]]:
     """Graphs captured and functions compiled by each of two packs of one shape, trained one after the other in one process."""
     from torch._dynamo.utils import counters
 
-    from testbed.train import train
-    from testbed.train.cuda import captures
+    from testbed.training.train import train
+    from testbed.training.train.device.cuda_graphs import captures
 
     source, made = ReadyTokens(size), [(0, 0)]
     both = specs(size, source, engine, packs=2, steps=200, **settings(device, False))

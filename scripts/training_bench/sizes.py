@@ -12,8 +12,8 @@ from torch import Tensor
 
 from testbed.config import Config
 from testbed.config.loading import check_config
-from testbed.models import find_family
 from testbed.records import Counts, DataFacts
+from testbed.training.models import find_family
 
 POOL = 4096  # windows of ready tokens, taken in turn
 RATE = 1e-3

@@ -20,13 +20,13 @@ from scripts.training_bench.sizes import ReadyTokens, Size
 from scripts.training_bench.table import Row, judged, kept
 from scripts.training_bench.trainer import Batches, gpt2, make_trainer, trainer
 from testbed.config import Config, load_config
-from testbed.data import TokenSource, open_source
-from testbed.executors import Outcome as Ended
-from testbed.executors import default_workers
-from testbed.executors.packing import makespan
 from testbed.records import DataFacts, Eval, Horizon, RunSpec
 from testbed.study import Study
-from testbed.train.evaluation import validation_loss
+from testbed.training.data import TokenSource, open_source
+from testbed.training.executors import Outcome as Ended
+from testbed.training.executors import default_workers
+from testbed.training.executors.pack_choice import makespan
+from testbed.training.train.evaluation import validation_loss
 
 LEAST = 4.0
 KINDS = {"Trainer": True, "Trainer as it comes": False}  # whether it is at its best

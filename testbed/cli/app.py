@@ -13,10 +13,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from testbed import __version__
-from testbed.cli import comparison, design, fitted, library, loop, sharing, table, tune
+from testbed.cli import compare_commands as comparison
+from testbed.cli import design_commands as design
+from testbed.cli import fit_commands as table
+from testbed.cli import law_commands as library
+from testbed.cli import predict_commands as fitted
+from testbed.cli import sharing_commands as sharing
+from testbed.cli import study_commands as loop
+from testbed.cli import tune_commands as tune
 from testbed.cli.output import console, errors
 from testbed.errors import TestbedError
-from testbed.extension import allow_code
+from testbed.registry import allow_code
 
 _INTERRUPTED = 130
 

@@ -15,8 +15,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from testbed.fit.diagnostics import Finding
-    from testbed.report.tables import Table
+    from testbed.analysis.fit.diagnostics import Finding
+    from testbed.analysis.report.study.tables import Table
     from testbed.study import Study
 
 
@@ -49,8 +49,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 def print_verdict(study: Study) -> None:
     """Every prediction beside what the target reached, and the verdict in sentences."""
-    from testbed.report import words
-    from testbed.report.tables import forecast_table
+    from testbed.analysis.report.study import sentences as words
+    from testbed.analysis.report.study.tables import forecast_table
 
     forecast, verdict = study.folder.forecast(), study.folder.verdict()
     assert verdict is not None

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from testbed.config.table import Table
+from testbed.config.strict import Table
 from testbed.config.values import Count
 
 

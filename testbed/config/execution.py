@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from testbed.config.table import Table
+from testbed.config.strict import Table
 from testbed.config.values import Text
 from testbed.units import parse_count, parse_seconds
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from testbed.config.tables import Config
 from testbed.errors import ConfigError
-from testbed.extension import allow_code
+from testbed.registry import allow_code
 
 _LONGEST = 1_000_000  # bytes of a configuration
 _MOST_DOTS = 200  # on one of its lines

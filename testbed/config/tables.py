@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.config.budget import Budget
 from testbed.config.execution import Execution
-from testbed.config.table import OpenTable
-from testbed.config.table import Table as _Table
+from testbed.config.strict import OpenTable
+from testbed.config.strict import Table as _Table
 from testbed.config.tracker import Tracker
 from testbed.config.values import (
     BatchTokens,
@@ -33,14 +33,14 @@ from testbed.config.values import (
     as_tuple,
 )
 from testbed.config.vary import Cell, axes, cells, merged
-from testbed.extension import names_code
 from testbed.files import digest
+from testbed.registry import names_code
 
 _MOST_RUNS = 100_000  # of a grid
 
 
 class Zipf(_Table):
-    """The synthetic back-off source (see testbed.data.synthetic)."""
+    """The synthetic back-off source (see testbed.training.data.synthetic)."""
 
     vocab_size: int = Field(32, ge=4, le=4096, description="number of distinct tokens")
     successors: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from testbed.config.table import Table
+from testbed.config.strict import Table
 from testbed.config.values import FolderName, Text, as_tuple
 
 

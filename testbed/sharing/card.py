@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from testbed.analysis.report.study import sentences as words
 from testbed.records import Provenance, RunSpec
-from testbed.report import words
-from testbed.store import RunFolder, SweepFolder
+from testbed.training.store import RunFolder, SweepFolder
 from testbed.units import show_count
 
 _HEAD = "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- testbed\n- scaling-laws\n---\n"

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from testbed.config import Data
-from testbed.data import open_source
-from testbed.data.text import TextSource
-from testbed.data.tokenizers import ByteTokenizer
 from testbed.errors import ConfigError, DataError, FolderError
 from testbed.files import write_text
-from testbed.models import find_family
-from testbed.models.neox import as_gpt_neox
 from testbed.records import RunSpec
 from testbed.sharing.card import model_card
 from testbed.sharing.folder import new_folder
-from testbed.store import RunFolder, SweepFolder
-from testbed.train.checkpoint import read_weights
+from testbed.training.data import open_source
+from testbed.training.data.text import TextSource
+from testbed.training.data.tokenizers import ByteTokenizer
+from testbed.training.models import find_family
+from testbed.training.models.neox import as_gpt_neox
+from testbed.training.store import RunFolder, SweepFolder
+from testbed.training.train.checkpoints.checkpoint import read_weights
 
 
 def export(path: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from testbed.errors import FolderError
 from testbed.records import Record
-from testbed.store import SweepFolder
+from testbed.training.store import SweepFolder
 
 MANIFEST = "MANIFEST.json"
 POINTS = "points.csv"

@@ -20,7 +20,7 @@ from testbed.errors import FolderError, TestbedError
 from testbed.files import not_writable
 from testbed.sharing.folder import new_folder
 from testbed.sharing.members import FORMAT, MANIFEST, Manifest, Member, Packed, belongs
-from testbed.store import SweepFolder
+from testbed.training.store import SweepFolder
 
 _BLOCK = 1 << 20
 _MOST_FILES = 1_000_000

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from testbed.laws import Law
+from testbed.analysis.laws import Law
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The analysis wing: laws, fits, forecasts, designs and reports on a points table. Never imports torch."""

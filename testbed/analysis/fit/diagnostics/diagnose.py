@@ -1,0 +1,89 @@
+"""What a fit has to confess, as typed findings that can be filtered by their code.
+
+Each has a threshold of its own, told in its message, and stays silent on a clean table. Codes:
+
+- the search: not-converged, unidentified, E-at-boundary, term-at-zero;
+- the rows: outlier-sensitivity, delta-sensitivity, selection-sensitivity, under-trained, influential-run;
+- the residuals: uneven-scatter, residual-trend, biased-at-the-largest, misfit-beyond-noise;
+- the table: few-runs, checkpoints-as-runs, duplicates, unit, C-definition, and, with all of its columns,
+  mid-schedule and embedding-count;
+- on request: far-target, rounded-params, isoflop-parabola (see `cautions`), law-selection (see `compare`).
+
+One pitfall cannot be seen in a fit: coefficients published for one objective and quoted for another, as
+those of arXiv:2404.10102, which are the least-absolute-deviation optimum and not that of Huber's loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.identification import unidentified
+from testbed.analysis.fit.diagnostics.refits import Refits
+from testbed.analysis.fit.diagnostics.residuals import residual_findings
+from testbed.analysis.fit.diagnostics.sensitivity import sensitivities
+from testbed.analysis.fit.diagnostics.sources import source_findings
+from testbed.analysis.fit.estimate import Estimate
+
+_SMALL_SHARE = 0.05  # of the smallest response, below which a constant counts as not found
+_TAIL = 0.05  # of the resamples
+
+
+def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
+    """Every finding about a fit; `raw` is the table it was made from, whose other columns tell more.
+
+    Of a table of more than 20 000 rows, so many are refitted and looked at; the messages say so.
+    """
+    refits = Refits.of(fit)
+    return (
+        *_not_converged(fit),
+        *unidentified(fit),
+        *_at_zero(fit),
+        *sensitivities(refits),
+        *residual_findings(refits),
+        *source_findings(refits, raw),
+    )
+
+
+def _not_converged(fit: Estimate) -> Iterator[Finding]:
+    if not fit.converged:
+        yield Finding(
+            "not-converged",
+            f"The search for the optimum of {fit.law.name} stopped at objective {fit.objective:.6g} before it was at rest: "
+            "the parameters are not an optimum; check the table for values that no law could give, or hold a parameter.",
+            {"objective": fit.objective, "starts": float(fit.search.starts), "reached": float(fit.search.reached)},
+        )
+
+
+def _at_zero(fit: Estimate) -> Iterator[Finding]:
+    """Constants that all but vanish, amplitudes that do, in the fit or in a resample in twenty."""
+    smallest = float(fit.points[fit.law.response].min())
+    drawn = dict(zip(fit.theta, fit.resamples.T, strict=True))
+    for p in fit.problem.coordinates.free:
+        if p.role not in ("constant", "amplitude"):
+            continue
+        value = fit.theta[p.name]
+        vanished = float((drawn[p.name] == 0).mean()) if len(fit.resamples) else 0.0
+        small = p.role == "constant" and fit.space == "log" and value < _SMALL_SHARE * smallest
+        if not (value == 0 or small or vanished >= _TAIL):
+            continue
+        where = f"{p.name} is {value:.3g}" if value == 0 or small else f"{p.name} is {value:.3g} in the fit"
+        often = f", and 0 in {100 * vanished:.0f} % of the resamples" if vanished else ""
+        evidence = {p.name: value, "share_of_resamples_at_0": vanished}
+        if p.role == "constant":
+            yield Finding(
+                "E-at-boundary",
+                f"{where}{often}: the data do not show an irreducible {fit.law.response}, and the exponents have taken its "
+                f"place; use a law without {p.name} or runs nearer to it, and extrapolate with prediction intervals.",
+                evidence | {"smallest_response": smallest},
+            )
+        else:
+            powers = [name for name in p.falls.values() if isinstance(name, str)]
+            gone = f", so that {' and '.join(powers)} mean{'s' * (len(powers) == 1)} nothing" if powers else ""
+            yield Finding(
+                "term-at-zero",
+                f"{where}{often}: the data do not show that term{gone}; use a law without it, or runs where it matters.",
+                evidence,
+            )

@@ -1,0 +1,274 @@
+"""What the table itself gives away: how its rows came about, what was counted, and in which unit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from testbed.analysis.fit.coordinates import Coordinates
+from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.refits import Refits
+from testbed.analysis.fit.estimate import Estimate
+from testbed.analysis.fit.problem import Problem
+from testbed.analysis.fit.resampling import Rows
+from testbed.analysis.fit.solver import follow
+from testbed.errors import TableError
+from testbed.points.expressions import columns_of
+from testbed.points.names import USUAL_NAMES
+from testbed.points.parsing import parse
+
+Array = NDArray[np.float64]
+
+FEW_RUNS = 12
+_IN_ORDER = 4  # points of one size, with ever more tokens, that look like checkpoints of a run
+_SMALL = 1e8  # parameters below which embeddings are a large share
+_NATS = (1.0, 12.0)  # between which a median loss in nats/token lies
+_OTHER_UNITS = re.compile(r"bpb|bpc|bits|ppl|perplexity|normali[sz]ed")
+_MID_PHASE = re.compile(r"stable|hot|decaying|warm|constant|mid")
+_FRACTIONS = ("frac_of_run", "fraction_of_run", "run_fraction")
+_PEAKS = ("peak_lr", "max_lr", "lr_max", "peak_learning_rate")
+_PATH = (np.inf, 3e-2, 6e-3)  # Huber widths from which a start that is far off is led to the optimum
+_ANNEALED = 0.05  # of the peak learning rate, at which a run's schedule has ended
+
+
+def source_findings(refits: Refits, raw: pd.DataFrame | None) -> Iterator[Finding]:
+    """What the fitted columns show, and with the `raw` table, which has the fit's rows, what its other columns do."""
+    fit = refits.fit
+    if raw is not None and len(raw) != len(fit.points):
+        raise TableError(
+            f"diagnostics: the raw table has {len(raw)} rows and the fit {len(fit.points)}; give the table that was fitted"
+        )
+    curves = bool({"run", "step"} & set(fit.law.columns))  # a law of whole curves wants every step
+    yield from _few_runs(fit)
+    if not curves:
+        yield from _checkpoints(fit)
+    yield from _duplicates(fit)
+    yield from _unit(fit)
+    yield from _compute(fit, raw)
+    if raw is not None:
+        if not curves and "lr_sum" not in fit.law.columns:
+            yield from _mid_schedule(fit, raw)
+        yield from _embeddings(refits, raw)
+
+
+def _few_runs(fit: Estimate) -> Iterator[Finding]:
+    if fit.n_runs < FEW_RUNS:
+        yield Finding(
+            "few-runs",
+            "A single run: its points were resampled as if each were a run, and since they share its noise, standard errors "
+            f"and intervals are too small; train at least {FEW_RUNS} runs."
+            if fit.n_runs == 1
+            else f"Only {fit.n_runs} runs: standard errors and intervals from so few are themselves uncertain, and too small "
+            f"on average; train at least {FEW_RUNS}.",
+            {"runs": float(fit.n_runs)},
+        )
+
+
+def _checkpoints(fit: Estimate) -> Iterator[Finding]:
+    points = len(fit.points)
+    if 1 < fit.n_runs < points:
+        yield Finding(
+            "checkpoints-as-runs",
+            f"The {points} points are of {fit.n_runs} runs, and points of one run share its noise: whole runs were resampled, "
+            f"and {fit.n_runs} is the number of observations.",
+            {"points": float(points), "runs": float(fit.n_runs), "within_run_correlation": _together(fit, "run")},
+        )
+    elif "run" not in fit.columns and {"n", "tokens"} <= set(fit.law.columns):
+        suspicious = _in_order(fit.points["n"].to_numpy(), fit.points["tokens"].to_numpy())
+        if 2 * suspicious > points:
+            yield Finding(
+                "checkpoints-as-runs",
+                f"{suspicious} of {points} points come as one n with ever more tokens, like checkpoints of one run, and no "
+                "column says which run they are of: every point was taken for a run, and if they are checkpoints the "
+                "standard errors are up to 7 times too small; name the column of runs.",
+                {
+                    "points": float(points),
+                    "in_order": float(suspicious),
+                    "sizes": float(fit.points["n"].nunique()),
+                    "within_size_correlation": _together(fit, "n"),
+                },
+            )
+
+
+def _in_order(n: Array, tokens: Array) -> int:
+    """Points whose size has at least _IN_ORDER of them, with ever more tokens."""
+    order = np.argsort(n, kind="stable")
+    size = np.unique(n[order], return_inverse=True)[1]
+    back = np.flatnonzero((np.diff(size) == 0) & (np.diff(tokens[order]) <= 0))
+    count = np.bincount(size)
+    rising = (count >= _IN_ORDER) & (np.bincount(size[back], minlength=len(count)) == 0)
+    return int(count[rising].sum())
+
+
+def _duplicates(fit: Estimate) -> Iterator[Finding]:
+    columns = [name for name in fit.points if name != "run"]
+    again = fit.points.duplicated(subset=columns).to_numpy()
+    if again.any() and "run" not in fit.law.columns:
+        first = int(np.flatnonzero(again)[0])
+        yield Finding(
+            "duplicates",
+            f"{int(again.sum())} rows repeat another exactly (the first is row {first + 1} of those fitted) and count twice; "
+            "drop them unless they are other runs that happened to agree.",
+            {"rows": float(again.sum()), "first_row": float(first + 1)},
+        )
+
+
+def _unit(fit: Estimate) -> Iterator[Finding]:
+    if fit.law.response != "loss":
+        return
+    column = fit.columns.get("loss", "loss")
+    median = float(fit.points["loss"].median())
+    named = _OTHER_UNITS.search(column.lower())
+    if named or not _NATS[0] <= median <= _NATS[1]:
+        why = f"its column is {column}" if named else f"its median is {median:.3g}"
+        yield Finding(
+            "unit",
+            f"The loss does not look like nats per token ({why}): E and the amplitudes are in its unit, what is known of "
+            "E in nats does not carry over, and a loss from which something was subtracted may have E below 0.",
+            {"column": column, "median": median},
+        )
+
+
+def _compute(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
+    """N or D that was computed from the other and FLOPs."""
+    for name, other in (("tokens", "n"), ("n", "tokens")):
+        source = fit.columns.get(name)
+        if source is None or (raw is not None and source in raw.columns):
+            continue
+        try:
+            used = columns_of(parse(source, "the fit"))
+        except TableError:
+            continue
+        if any(column in USUAL_NAMES["flops"] for column in used):
+            yield Finding(
+                "C-definition",
+                f"{name} was computed as {source}: an error in {other} then moves both, in opposite directions, and bends the "
+                f"exponents; count the {name} that were trained on, and where values were read off a figure take the "
+                "exponents with that in mind.",
+                {"column": name, "expression": source},
+            )
+
+
+def _mid_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
+    for sign, mid in _signs_of_a_schedule(fit, raw):
+        if mid.any():
+            yield Finding(
+                "mid-schedule",
+                f"{int(mid.sum())} of {len(raw)} losses were taken before the learning rate had decayed ({sign}): they are "
+                "higher than those of finished runs of as many tokens, by no constant factor; fit finished runs only.",
+                {"rows": float(mid.sum()), "of": float(len(raw)), "sign": sign},
+            )
+            return
+
+
+def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """What tells that a row is from the middle of a run, and which rows it is true of [rows]."""
+    if "phase" in raw and set(raw["phase"]) <= {"annealed"}:
+        return
+    if "phase" in raw:
+        phase = raw["phase"].astype(str).str.lower()
+        mid = phase.str.contains(_MID_PHASE).to_numpy(bool)
+        yield f"phase {', '.join(sorted(set(phase[mid]))[:3])}", mid
+    for name in _FRACTIONS:
+        if name in raw:
+            yield f"{name} below 1", _numbers(raw[name]) < 1 - 1e-6
+    if "is_final" in raw:
+        yield "not is_final", _numbers(raw["is_final"]) == 0
+    if "step" in raw and "total_steps" in raw:
+        yield "step below total_steps", _numbers(raw["step"]) < 0.99 * _numbers(raw["total_steps"])
+    lr = next((name for name in ("lr", "learning_rate") if name in raw), None)
+    if lr is not None and lr != fit.columns.get("lr"):
+        now = _numbers(raw[lr])
+        peak = next((_numbers(raw[name]) for name in _PEAKS if name in raw), None)
+        if peak is None:
+            within = pd.Series(now).groupby(fit.points["run"].to_numpy())
+            peak = np.where(within.transform("nunique") > 1, within.transform("max"), np.nan)
+        yield f"{lr} above {100 * _ANNEALED:g} % of its peak", now > _ANNEALED * peak
+
+
+def _embeddings(refits: Refits, raw: pd.DataFrame) -> Iterator[Finding]:
+    fit = refits.fit
+    used = fit.columns.get("n")
+    if used is None or used not in raw:
+        return
+    other = other_count(raw, used)
+    if other is None:
+        smallest = float(fit.points["n"].min())
+        if smallest < _SMALL and used != "n" and not re.search("embed|total", used.lower()):
+            yield Finding(
+                "embedding-count",
+                f"Nothing says whether {used} counts embeddings; from {smallest:.3g} parameters on they are a large share, and "
+                "the exponents depend on it; say which it is, and compare with laws of the same count only.",
+                {"column": used, "smallest": smallest},
+            )
+        return
+    moved = {
+        name: (fit.theta[name], value)
+        for name, value in _refitted(refits, _numbers(raw[other])).items()
+        if name in {fit.problem.coordinates.free[k].name for k in refits.watched}
+    }
+    if any(abs(after - before) > 0.01 * abs(before) for before, after in moved.values()):
+        said = ", ".join(f"{name} {before:.3g} against {after:.3g}" for name, (before, after) in moved.items())
+        yield Finding(
+            "embedding-count",
+            f"With {used} in one fit and {other} in another: {said}. Say which count is meant, and use the same for the target.",
+            {"column": used, "other": other}
+            | {name: before for name, (before, _) in moved.items()}
+            | {f"{name}, {other}": after for name, (_, after) in moved.items()},
+        )
+
+
+def other_count(raw: pd.DataFrame, used: str) -> str | None:
+    """The column that counts parameters the other way than `used` does: with embeddings, or without."""
+    plain = {re.sub(r"[\W_]", "", name).lower() for name in USUAL_NAMES["n"]}
+    counts = [c for c in raw if isinstance(c, str) and re.sub(r"[\W_]", "", c).lower() in plain]
+    for column in counts:
+        if _without(column) != _without(used) and list(raw.columns).count(column) == 1:
+            values = _numbers(raw[column])
+            if np.isfinite(values).all() and (values > 0).all() and not np.array_equal(values, _numbers(raw[used])):
+                return column
+    return None
+
+
+def _without(column: str) -> bool:
+    return re.search("(non|no|without)_?embed", column.lower()) is not None
+
+
+def _refitted(refits: Refits, n: Array) -> dict[str, float]:
+    """The parameters with other values of n [points], from the optimum."""
+    fit = refits.fit
+    rows = Rows.of(fit.points.assign(n=n), fit.law, fit.space, fit.replicates)
+    prepared = fit.law.prepare(rows.columns)
+    coordinates = Coordinates.of(fit.law, prepared, rows.y, fit.space, fit.fixed)
+    problem = Problem(coordinates, prepared, fit.loss, fit.delta)
+    ones = np.ones((1, len(rows.y)))
+    start = follow(problem.kernel, rows.y, ones, fit.phi[None], _PATH if fit.space == "log" else (np.inf,))
+    found = problem.solve(rows.y, ones, start)
+    return coordinates.theta(found.phi[0])
+
+
+def _together(fit: Estimate, by: str) -> float:
+    """The correlation of two residuals of one group: how much of their variance is between groups."""
+    residuals = fit.rows.y - fit.fittedvalues if fit.space == "linear" else fit.resid
+    if len(residuals) != len(fit.points):
+        return 0.0
+    groups = pd.Series(residuals).groupby(fit.points[by].to_numpy())
+    sizes = groups.transform("count")
+    kept = (sizes > 1).to_numpy()
+    count = int(groups.ngroups - (groups.count() == 1).sum())
+    if kept.sum() <= count or count < 2:
+        return 0.0
+    means = groups.transform("mean")[kept]
+    within = float(((residuals[kept] - means) ** 2).sum() / (kept.sum() - count))
+    size = float(kept.sum() / count)
+    between = float(((means - residuals[kept].mean()) ** 2).sum() / (count - 1))
+    return (between - within) / (between + (size - 1) * within) if between > 0 else 0.0
+
+
+def _numbers(column: pd.Series[Any]) -> Array:
+    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64)

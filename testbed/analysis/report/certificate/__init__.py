@@ -1,0 +1,1 @@
+"""Sentences and figures of a learning-rate certificate."""

@@ -1,0 +1,122 @@
+"""The figures of a fit to anyone's table: those that its law allows, as charts and as files.
+
+Each is one altair specification with its caption as `description`: interactive on a page, SVG, PNG or PDF for
+a paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from testbed.analysis.fit import Fit
+from testbed.analysis.report.fit import extrapolation as fit_extrapolation
+from testbed.analysis.report.fit import parameters as fit_parameters
+from testbed.analysis.report.fit import plane as fit_plane
+from testbed.analysis.report.fit import response as fit_response
+from testbed.analysis.report.fit.fit_page import page
+from testbed.analysis.report.style import configured
+from testbed.errors import ConfigError
+from testbed.files import replacing
+
+_PNG_SCALE = 2
+_PICTURES: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    ".svg": lambda chart: vl_convert.vegalite_to_svg(chart).encode(),
+    ".png": lambda chart: bytes(vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)),
+    ".pdf": lambda chart: bytes(vl_convert.vegalite_to_pdf(chart)),
+}
+
+
+def figure_names(fit: Fit) -> tuple[str, ...]:
+    """The figures that make sense for this fit, in the order of the page."""
+    plane = fit_plane.has_plane(fit)
+    offered = {
+        "isoloss": plane,
+        "isoflop": plane,
+        "response": True,
+        "extrapolation": fit_extrapolation.can_extrapolate(fit),
+        "residuals": True,
+        "profile": True,
+        "corner": len(fit.resamples) >= fit_parameters.FEWEST and len(fit_parameters.free_parameters(fit)) > 1,
+    }
+    return tuple(name for name, there in offered.items() if there)
+
+
+def figures_of(
+    fit: Fit,
+    level: float = 0.9,
+    target: Mapping[str, float] | None = None,
+    colour_by: str | None = None,
+    only: str | None = None,
+) -> dict[str, Any]:
+    """Charts by name, those that make sense for the law; `chart.description` is the caption.
+
+    `level` is that of the intervals. `target` is a run to come or to compare with, the law's columns and, where
+    it is known, its response; `colour_by` a fitted column that colours the residuals; `only` one name.
+
+    Raises ConfigError for a figure that this fit does not have.
+    """
+    names = figure_names(fit)
+    if only is not None and only not in names:
+        raise ConfigError(f"figure {only!r}: {fit.law.name} does not have it; accepted: {', '.join(names)}")
+    makers: dict[str, Callable[[], tuple[Any, str]]] = {
+        "isoloss": lambda: fit_plane.contours(fit),
+        "isoflop": lambda: fit_plane.slices(fit),
+        "response": lambda: fit_response.response(fit, level),
+        "extrapolation": lambda: fit_extrapolation.extrapolation(fit, level, target),
+        "residuals": lambda: fit_response.residuals(fit, colour_by),
+        "profile": lambda: fit_parameters.profiles(fit, level),
+        "corner": lambda: fit_parameters.corner(fit, level),
+    }
+    made = {name: makers[name]() for name in (names if only is None else (only,))}
+    return {name: configured(chart).properties(description=caption) for name, (chart, caption) in made.items()}
+
+
+def save_figures(
+    fit: Fit,
+    path: Path,
+    *,
+    figure: str | None = None,
+    level: float = 0.9,
+    target: Mapping[str, float] | None = None,
+    colour_by: str | None = None,
+) -> list[Path]:
+    """Write the figures of a fit and return the files, each whole or not at all.
+
+    A name that ends in .html gets one page with all figures that works without a network; .svg, .png or .pdf
+    the one named `figure`; a name without an ending is a folder, for the page and every figure as SVG and PNG.
+
+    Raises ConfigError for another ending, a picture of no figure in particular, or a figure that the fit lacks.
+    """
+    ending = path.suffix.lower()
+    if ending not in ("", ".html", *_PICTURES):
+        raise ConfigError(
+            f"{path}: found the ending {path.suffix}; accepted: .html, {', '.join(_PICTURES)}, or a folder"
+        )
+    if ending in _PICTURES and figure is None:
+        names = ", ".join(figure_names(fit))
+        raise ConfigError(
+            f"{path}: a {ending} holds one figure; say which (--figure {names}), or give .html for a page"
+        )
+    charts = figures_of(fit, level, target, colour_by, figure)
+    specifications = {name: chart.to_dict() for name, chart in charts.items()}
+    if ending in _PICTURES:
+        return _written({path: _PICTURES[ending](specifications[str(figure)])})
+    if ending:
+        return _written({path: page(fit, specifications, level).encode()})
+    files = {path / "index.html": page(fit, specifications, level).encode()}
+    for name, specification in specifications.items():
+        files |= {path / f"{name}{kind}": _PICTURES[kind](specification) for kind in (".svg", ".png")}
+    return _written(files)
+
+
+def _written(files: dict[Path, bytes]) -> list[Path]:
+    """All of them are written before the first takes its place."""
+    with ExitStack() as stack:
+        for path, content in files.items():
+            stack.enter_context(replacing(path)).write_bytes(content)
+    return list(files)

@@ -1,0 +1,81 @@
+"""The page of one fit: its law, parameters and doubts, and its figures; one file that works without a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import vl_convert
+from jinja2 import Environment, PackageLoader, select_autoescape
+from latex2mathml.converter import convert as mathml
+from markupsafe import Markup
+
+from testbed.analysis.fit import Fit
+from testbed.analysis.report.study.study_page import shown
+from testbed.analysis.report.study.tables import Table
+from testbed.analysis.report.style import brief, in_script, letter
+from testbed.units import show_count
+
+_TITLES = {
+    "isoloss": "Equal loss",
+    "isoflop": "Equal compute",
+    "response": "The law beside its points",
+    "extrapolation": "Beyond the data",
+    "residuals": "Residuals",
+    "profile": "Profiles of the parameters",
+    "corner": "Resampled parameters",
+}
+
+
+def page(fit: Fit, specifications: dict[str, dict[str, Any]], level: float) -> str:
+    """The page as HTML, for the figures' specifications by name."""
+    environment = Environment(
+        loader=PackageLoader("testbed.analysis.report", "."), autoescape=select_autoescape(["j2"])
+    )
+    return environment.get_template("fit/fit.html.j2").render(
+        name=fit.law.name,
+        formula=Markup(mathml(fit.law.formula)),  # noqa: S704
+        source=fit.law.source,
+        sentence=_sentence(fit),
+        findings=fit.diagnostics(),
+        parameters=shown(_parameters(fit, level)),
+        facts=shown(_facts(fit)),
+        figures=[(name, _TITLES[name], each["description"]) for name, each in specifications.items()],
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        specifications=in_script(specifications),
+    )
+
+
+def _sentence(fit: Fit) -> str:
+    """What was fitted to what."""
+    runs = f"{fit.nobs:,} rows of {fit.n_runs:,} runs" if fit.n_runs != fit.nobs else f"{fit.nobs:,} runs"
+    return f"{fit.law.response.capitalize()} of {runs}; minimised: {fit.in_words}."
+
+
+def _parameters(fit: Fit, level: float) -> Table:
+    """Estimates with standard errors and intervals, as far as there are resamples."""
+    if len(fit.resamples) < 20:
+        rows = [(letter(name), f"{value:.5g}") for name, value in fit.theta.items()]
+        return Table(("parameter", "estimate"), tuple(rows))
+    bounds, errors = fit.conf_int(1 - level), fit.bse
+    table = []
+    for name, value in fit.theta.items():
+        if name in fit.fixed:
+            table.append((letter(name), f"{value:.5g}", "held", ""))
+            continue
+        low, high = (float(bounds[end][name]) for end in ("low", "high"))
+        table.append((letter(name), f"{value:.5g}", brief(errors[name]), f"{brief(low)} to {brief(high)}"))
+    return Table(("parameter", "estimate", "standard error", f"{100 * level:.0f} % interval"), tuple(table))
+
+
+def _facts(fit: Fit) -> Table:
+    """How well it fits, from which columns."""
+    rms = float(np.sqrt(np.mean(fit.resid**2)))
+    rows = [
+        ("objective", f"{fit.objective:.9g}"),
+        ("rms residual", f"{100 * rms:.3g} %" if fit.space == "log" else f"{rms:.3g}"),
+        ("R²", f"{fit.rsquared:.5f}"),
+        ("resamples", show_count(len(fit.resamples))),
+        *((name, source) for name, source in fit.columns.items() if name in (*fit.law.columns, fit.law.response)),
+    ]
+    return Table(("fact", ""), tuple(rows))

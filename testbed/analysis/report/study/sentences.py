@@ -1,0 +1,101 @@
+"""A forecast and a verdict in sentences, the same for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from testbed.records import Forecast, MissingCell, Retried, Verdict
+from testbed.units import show_count
+
+if TYPE_CHECKING:
+    from testbed.analysis.fit.heldout import Backtest
+
+_AFTER_THE_FACT = " This forecast was made after its target had been trained: it is no test of the law."
+
+
+def forecast_sentence(forecast: Forecast) -> str:
+    """What was forecast, from what, and how sure it is."""
+    target, interval = forecast.target, forecast.interval
+    missing = f" {missing_sentence(forecast.missing)}" if forecast.missing else ""
+    missing += f" {retried_sentence(forecast.retried)}" if forecast.retried else ""
+    half = 50 * (interval.high - interval.low) / forecast.predicted
+    return (
+        f"From {forecast.n_runs} runs (to {show_count(target.flops / forecast.compute_ratio)} FLOPs) "
+        f"the {forecast.rule} says that "
+        f"{show_count(target.n_params_non_embedding)} parameters on {show_count(target.tokens)} tokens, "
+        f"{forecast.compute_ratio:.1f} times the compute of the largest of them, will reach {forecast.predicted:.4f} nats/token "
+        f"({100 * interval.level:.0f} % interval {interval.low:.4f} to {interval.high:.4f}, ±{half:.1f} %).{missing}"
+        + _AFTER_THE_FACT
+        * forecast.after_the_fact
+    )
+
+
+def missing_sentence(missing: Sequence[MissingCell]) -> str:
+    """Which cells of the grid a fit was made without."""
+    runs: dict[str, list[MissingCell]] = {}
+    for cell in missing:
+        runs.setdefault(cell.run, []).append(cell)
+    told = [
+        f"N = {show_count(cells[0].n_params_non_embedding)} at D = {', '.join(show_count(c.tokens) for c in cells)} "
+        f"(seed {cells[0].init_seed}, run {run})"
+        for run, cells in runs.items()
+    ]
+    return f"Made WITHOUT {len(missing)} cells of the grid, whose runs failed: {'; '.join(told)}."
+
+
+def retried_sentence(retried: Sequence[Retried]) -> str:
+    """Which runs of a fit were tried again at another learning rate than the grid's."""
+    told = [f"{again.run} at {again.lr:g} for {again.retry_of}" for again in retried]
+    return f"Runs that diverged were tried again at lower learning rates, and count in their place: {'; '.join(told)}."
+
+
+def backtest_sentence(tested: Backtest) -> str:
+    """Whether the intervals of a law kept their promise on what it had not seen."""
+    whole = tested.summary.query("distance == 'all' and method == 'kriging'").iloc[0]
+    cuts = tested.predictions["cut"].nunique()
+    factor = (
+        f"they would have to be {tested.kappa:.2f} times as wide to cover {100 * tested.level:.0f} %"
+        if tested.kappa > 1
+        else f"{tested.kappa:.2f} times their width would have done"
+    )
+    failed = " This law has failed on this table before: do not rely on its intervals." if tested.kappa > 1.5 else ""
+    return (
+        f"Fitted below {cuts} cuts in {tested.by} and held against what lies above, the {100 * tested.level:.0f} % intervals "
+        f"of {tested.law} covered {100 * whole['coverage']:.0f} %; {factor}.{failed}"
+    )
+
+
+def verdict_sentence(verdict: Verdict) -> str:
+    """What the target reached and how the forecast fared."""
+    seeds = len(verdict.observed_runs)
+    where = "inside" if verdict.hit else "OUTSIDE"
+    return (
+        f"It reached {verdict.observed:.4f} (mean of {seeds} seed{'s' * (seeds > 1)}): the forecast is "
+        f"{100 * verdict.error:+.2f} % off, {where} its interval, z = {verdict.z:+.2f}. {equivalent_sentence(verdict)}"
+        + _AFTER_THE_FACT
+        * verdict.after_the_fact
+    )
+
+
+def equivalent_sentence(verdict: Verdict) -> str:
+    """The miss as compute."""
+    factor = verdict.compute_equivalent
+    if factor is None:
+        return "No amount of compute within three decades would explain the miss."
+    if factor >= 1:
+        return f"By the forecast's own law it takes {factor:.2f} times the compute to reach that."
+    return f"By the forecast's own law {factor:.2f} times the compute is enough for that."
+
+
+def entropy_sentence(forecast: Forecast, true_entropy: float | None, held: bool | None) -> str | None:
+    """What the laws say of the irreducible loss, against the truth where it is known."""
+    if forecast.entropy is None:
+        return None
+    interval = forecast.entropy.interval
+    found = f"E lies in {interval.low:.3f} to {interval.high:.3f} nats/token"
+    if not forecast.entropy.identified:
+        found = f"E is not identified by this design: {found} ({forecast.entropy.reason})"
+    if true_entropy is None:
+        return f"{found}."
+    return f"{found}; the source's true entropy is {true_entropy:.4f}, {'inside' if held else 'OUTSIDE'}."

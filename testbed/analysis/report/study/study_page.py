@@ -1,0 +1,139 @@
+"""One self-contained HTML page: no network, everything escaped, figures as SVG and PNG beside it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import vl_convert
+from jinja2 import Environment, PackageLoader, select_autoescape
+from latex2mathml.converter import convert as mathml
+from markupsafe import Markup
+
+from testbed.analysis.certificate.certificate import Certificate
+from testbed.analysis.fit import Fit
+from testbed.analysis.report.certificate import certificate_sentences as certificate_words
+from testbed.analysis.report.certificate.bracket_figure import brackets
+from testbed.analysis.report.study import sentences as words
+from testbed.analysis.report.study import study_figures as figures
+from testbed.analysis.report.study import tables
+from testbed.analysis.report.study.contents import Contents
+from testbed.analysis.report.style import configured, in_script
+from testbed.files import replacing, write_text
+from testbed.records import Forecast, Verdict
+from testbed.units import show_count
+
+_PNG_SCALE = 2
+
+
+def render(folder: Path, contents: Contents) -> Path:
+    """Write index.html and its figures into `folder`; returns the page's path."""
+    charts = {name: configured(chart).to_dict() for name, chart in _charts(contents).items()}
+    for name, chart in charts.items():
+        write_text(folder / f"{name}.svg", vl_convert.vegalite_to_svg(chart))
+        with replacing(folder / f"{name}.png") as temporary:
+            temporary.write_bytes(vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE))
+    environment = Environment(
+        loader=PackageLoader("testbed.analysis.report", "."), autoescape=select_autoescape(["j2"])
+    )
+    page = environment.get_template("study/page.html.j2").render(
+        **_text(contents),
+        figures=list(charts),
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        specifications=in_script(charts),
+    )
+    write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _charts(contents: Contents) -> dict[str, Any]:
+    points, fits, forecast = contents.points, contents.fits, contents.forecast
+    charts: dict[str, Any] = {}
+    if len(points):
+        charts["loss-curves"] = figures.loss_curves(points)
+    if fits:
+        charts["loss-against-n"] = figures.loss_against(points, fits, "n", contents.n_column, forecast)
+        charts["loss-against-d"] = figures.loss_against(points, fits, "tokens", contents.n_column, forecast)
+        charts["isoflop"] = figures.isoflop(points, fits, contents.n_column)
+        charts["residuals"] = figures.residuals(points, fits, contents.n_column)
+    if forecast is not None:
+        charts["verdict"] = figures.verdict_strip(forecast, contents.verdict)
+    if contents.certificate is not None and contents.certificate.corners:
+        charts["brackets"] = brackets(contents.certificate)
+    return charts
+
+
+def _text(contents: Contents) -> dict[str, Any]:
+    forecast, verdict = contents.forecast, contents.verdict
+    done = sum(state == "done" for state in contents.states.values())
+    spent = sum(spec.flops for spec in contents.specs if contents.states[spec.run_id] == "done")
+    text: dict[str, Any] = {
+        "name": contents.name,
+        "subtitle": f"A scaling study on {contents.specs[0].data.source}, family {contents.specs[0].shape.family}.",
+        "headline": _headline(forecast, verdict),
+        "missed": verdict is not None and not verdict.hit,
+        "runs_sentence": f"{done} of {len(contents.specs)} runs are done; they spent {show_count(spent)} training FLOPs.",
+        "warnings": contents.warnings,
+        "failures": contents.failures,
+        "missing": words.missing_sentence(contents.missing) if contents.missing else None,
+        "retried": words.retried_sentence(contents.retried) if contents.retried else None,
+        "notices": contents.notices,
+        "plan": shown(tables.plan_table(contents.specs)),
+        "laws": [_law(fit) for fit in contents.fits.values()],
+        "provenance": shown(tables.provenance_table(contents.provenance, contents.specs)),
+        "config_hash": contents.config_hash,
+        "config_toml": contents.config_toml,
+        "forecast": None,
+        "certificate": _certificate(contents.certificate) if contents.certificate is not None else None,
+    }
+    if forecast is not None:
+        true, held = (verdict.true_entropy, verdict.entropy_held) if verdict else (None, None)
+        sentences = [words.entropy_sentence(forecast, true, held)]
+        text |= {
+            "forecast": shown(tables.forecast_table(forecast, verdict)),
+            "parts": shown(tables.parts_table(forecast)),
+            "seal": shown(tables.seal_table(forecast)),
+            "forecast_sentences": [sentence for sentence in sentences if sentence],
+        }
+    return text
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "verdict": certificate_words.verdict_sentence(certificate),
+        "sentences": certificate_words.certificate_sentences(certificate, "FOLDER"),
+        "corners": shown(certificate_words.corners_table(certificate)) if certificate.corners else None,
+        "rungs": shown(certificate_words.rungs_table(certificate)) if certificate.rungs else None,
+        "made": f"Made {certificate.made_at}.",
+    }
+
+
+def _headline(forecast: Forecast | None, verdict: Verdict | None) -> list[str]:
+    if forecast is None:
+        return []
+    sentences = [f"Sealed {forecast.sealed_at}. {words.forecast_sentence(forecast)}"]
+    sentences.append(words.verdict_sentence(verdict) if verdict else "The target has not been judged yet.")
+    return sentences
+
+
+def _law(fit: Fit) -> dict[str, Any]:
+    rms = math.sqrt(float(np.mean(fit.resid**2)))
+    return {
+        "name": fit.law.name,
+        "formula": Markup(mathml(fit.law.formula)),  # noqa: S704
+        "source": fit.law.source,
+        "rms": f"{100 * rms:.2f} %",
+        "table": shown(tables.fit_table(fit, fit.conf_int(0.1), 0.9)),
+    }
+
+
+def shown(table: tables.Table) -> dict[str, Any]:
+    """A table for the template, with the columns that hold numbers marked, to be set flush right."""
+    numeric = [
+        all(not row[i] or row[i].lstrip("+-")[:1].isdigit() for row in table.rows)
+        and " to " not in "".join(r[i] for r in table.rows)
+        for i in range(len(table.titles))
+    ]
+    return {"titles": table.titles, "rows": table.rows, "numeric": numeric}

@@ -1,0 +1,246 @@
+"""The one look of all figures: colours that colour-blind readers tell apart, axes with readable ticks, titles with units."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+import altair as alt
+import numpy as np
+from numpy.typing import ArrayLike
+
+from testbed.points import USUAL_NAMES
+
+if TYPE_CHECKING:
+    from testbed.analysis.fit import Fit
+
+INK, GREY, SOFT = "#222222", "#767676", "#9ecae1"
+BLUE, ORANGE = "#08519c", "#d95f02"
+RAMP = ["#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"]
+_HUES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933"]  # Okabe and Ito
+
+_TITLES = {
+    "n": "N (parameters)",
+    "tokens": "D (tokens)",
+    "flops": "C (FLOPs)",
+    "unique_tokens": "U (unique tokens)",
+    "tokens_per_param": "D/N (tokens per parameter)",
+    "loss": "loss (nats/token)",
+    "error": "error (1 - accuracy)",
+    "lr": "learning rate",
+    "batch_tokens": "batch (tokens)",
+    "steps": "optimiser steps",
+    "step": "optimiser step",
+    "lr_sum": "sum of the learning rate",
+    "n_non_vocab": "parameters without vocabulary",
+    "n_vocab": "vocabulary parameters",
+    "vocab_size": "vocabulary (tokens)",
+    "n_dense": "N of a token (parameters)",
+    "n_active": "active parameters",
+    "n_total": "total parameters",
+    "n_average": "average parameters",
+    "streams": "parallel streams",
+    "n_encoder": "encoder parameters",
+    "n_decoder": "decoder parameters",
+    "share": "share of the mixture",
+    "distance": "√KL (√nats)",
+    "bleu": "BLEU",
+    "acceptance": "acceptance rate",
+}
+_LETTERS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "eta": "η",
+    "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "sigma": "σ", "tau": "τ",
+}  # fmt: skip
+_LINEAR = ("loss", "error", "accuracy", "share", "distance", "lr_sum", "acceptance")
+STEPS = 7  # distinct values up to which a legend names each
+_LOG_SPAN = 5.0  # ratio of the ends from which an axis of a positive column is logarithmic
+_BIG = (
+    "datum.value >= 1e15 ? replace(format(datum.value, '.3~e'), 'e+', 'e') : "
+    "datum.value >= 1e12 ? format(datum.value / 1e12, '.3~g') + 'T' : "
+    "datum.value >= 1e9 ? format(datum.value / 1e9, '.3~g') + 'B' : "
+    "datum.value >= 1e6 ? format(datum.value / 1e6, '.3~g') + 'M' : "
+    "datum.value >= 1e4 ? format(datum.value / 1e3, '.3~g') + 'k' : "
+    "datum.value == 0 || abs(datum.value) >= 1e-3 ? format(datum.value, '.4~g') : "
+    "replace(format(datum.value, '.3~e'), '-', '−')"
+)
+
+
+def configured(chart: alt.TopLevelMixin) -> Any:
+    """The chart with the look of all figures; at the top level only."""
+    plain = {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
+    return chart.configure(
+        font="Helvetica Neue, Helvetica, Arial, sans-serif",
+        background="white",
+        axis=alt.AxisConfig(gridColor="#eeeeee", domainColor="#999", tickColor="#999", **plain),
+        legend=alt.LegendConfig(symbolOpacity=1, gradientOpacity=1, **plain),
+        header=alt.HeaderConfig(labelFontSize=12),
+        view=alt.ViewConfig(stroke=None),
+    )
+
+
+def in_script(charts: dict[str, Any]) -> str:
+    """The charts as JSON that may stand in a page's script: nothing in it ends the script or begins a comment."""
+    return json.dumps(charts).replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def ramp(count: int) -> list[str]:
+    """So many colours from light to dark."""
+    return [RAMP[1 + round(i * (len(RAMP) - 2) / max(count - 1, 1))] for i in range(count)]
+
+
+def log_x(field: str, title: str) -> alt.X:
+    """A logarithmic axis of a count, over whatever its data span."""
+    return alt.X(
+        f"{field}:Q",
+        title=title,
+        scale=alt.Scale(type="log", nice=False, padding=10),
+        axis=alt.Axis(labelExpr=_BIG, tickCount=5),
+    )
+
+
+def axis(
+    channel: Literal["x", "y"],
+    field: str,
+    title: str | None,
+    values: ArrayLike,
+    *,
+    log: bool,
+    pad: float = 0.03,
+    most: int = 6,
+    inset: float = 0.0,
+    labels: bool = True,
+) -> Any:
+    """An axis that spans `values` with a share `pad` of room at both ends, logarithmic or not.
+
+    It has about `most` ticks at most, none within a share `inset` of its ends.
+    """
+    low, high = span(values, log, pad)
+    kind = alt.X if channel == "x" else alt.Y
+    at = ticks([low, high], log, most, inset)
+    return kind(
+        f"{field}:Q",
+        title=title,
+        scale=alt.Scale(type="log" if log else "linear", domain=[low, high], nice=False, zero=False),
+        axis=alt.Axis(
+            values=at,
+            labelExpr=_BIG,
+            labelOverlap="greedy",
+            labelSeparation=5,
+            labelFlush=False,
+            labels=labels,
+            ticks=labels,
+        ),
+    )
+
+
+def colour(field: str, title: str, values: Any, shown: list[float] | None = None, offset: float = 18) -> alt.Color:
+    """Light to dark along a column: a step for each of a few values, else a gradient; names have a colour each.
+
+    Losses and errors go from dark to light, so that dark is good as it is large.
+
+    `shown` are the values that the legend of a gradient names, `offset` its pixels from the figure.
+    """
+    if np.asarray(values).dtype.kind not in "iuf":
+        names = list(dict.fromkeys(values))
+        hues = alt.Scale(domain=names, range=_HUES) if len(names) <= len(_HUES) else alt.Scale(domain=names)
+        return alt.Color(f"{field}:N", title=title, scale=hues, legend=alt.Legend(labelLimit=260, symbolLimit=30))
+    array = np.asarray(values, np.float64)
+    distinct = np.unique(array)
+    short = title.split(" (")[0]
+    if len(distinct) <= STEPS:
+        scale = alt.Scale(domain=distinct.tolist(), range=ramp(len(distinct)))
+        return alt.Color(f"{field}:O", title=short, scale=scale, legend=alt.Legend(labelExpr=_BIG, symbolType="circle"))
+    low, high = float(distinct[0]), float(distinct[-1])
+    log = is_log(field, array) or (field == "loss" and low > 0)
+    shades = RAMP[:0:-1] if field in ("loss", "error") else RAMP[1:]
+    scale = alt.Scale(type="log" if log else "linear", domain=[low, high], range=shades, interpolate="lab", clamp=True)
+    at = ticks(array, log, 8) if shown is None else shown
+    return alt.Color(
+        f"{field}:Q",
+        title=short,
+        scale=scale,
+        legend=alt.Legend(type="gradient", values=at, labelExpr=_BIG, gradientLength=130, offset=offset),
+    )
+
+
+def span(values: ArrayLike, log: bool, pad: float) -> tuple[float, float]:
+    """The least and the greatest finite value with a share `pad` of room beyond them; never equal."""
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite) & ((finite > 0) | (not log))]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
+    if log:
+        room = pad * math.log(high / low) if high > low else 0.01
+        return low * math.exp(-room), high * math.exp(room)
+    room = pad * (high - low) if high > low else 1e-3 * abs(high) or 1e-12
+    return low - room, high + room
+
+
+def is_log(name: str, values: ArrayLike) -> bool:
+    """Whether an axis of this column is logarithmic."""
+    array = np.asarray(values, np.float64)
+    return name not in _LINEAR and array.min() > 0 and array.max() > _LOG_SPAN * array.min()
+
+
+def column_title(fit: Fit, name: str) -> str:
+    """The column's name and unit; a response or a count under an unusual name is called by the table's own."""
+    source = fit.columns.get(name, name)
+    if name == "loss" and source not in USUAL_NAMES["loss"]:
+        return source if "loss" in source.lower() else f"loss ({source})"
+    if name == "n" and any(part in source.lower() for part in ("no_embed", "non_embed")):
+        return "N (parameters without embeddings)"
+    if name == "tokens" and source in USUAL_NAMES["tokens"] and source != "D" and "token" not in source.lower():
+        return f"D ({source})"
+    return _TITLES.get(name, name.replace("_", " "))
+
+
+def letter(parameter: str) -> str:
+    """A parameter's name with Greek letters: alpha_N is α_N."""
+    return re.sub(r"^[a-z]+(?=_|\d|$)", lambda name: _LETTERS.get(name[0], name[0]), parameter)
+
+
+def brief(value: float) -> str:
+    """Three digits, in powers of ten only where it would be long."""
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{float(f'{value:.3g}'):g}"
+    return _short(f"{value:.3g}")
+
+
+def in_powers(value: float, digits: int) -> str:
+    """So many digits and a power of ten: 2.9e20."""
+    return _short(f"{value:.{digits - 1}e}")
+
+
+def _short(text: str) -> str:
+    """2.9e+20 as 2.9e20."""
+    return re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].strip("+"), text)
+
+
+def ticks(values: ArrayLike, log: bool, most: int = 6, inset: float = 0.0) -> list[float]:
+    """Round numbers between the least and the greatest value, none within a share `inset` of them."""
+    low, high = span(values, log, -inset)
+    return log_ticks(low, high, most) if log else _even_ticks(low, high, most)
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between the ends of a logarithmic axis, at most about `most`."""
+    decades = math.log10(high / low)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for digits in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
+        every = [float(f"{digit}e{k}") for k in range(first, last + 1) for digit in digits]
+        inside = [tick for tick in every if low <= tick <= high]
+        if min(4, most) <= len(inside) <= most and decades > 0.5:
+            return inside
+    if decades <= 1:
+        return _even_ticks(low, high, most)
+    step = math.ceil((last - first) / most)
+    return [float(f"1e{k}") for k in range(first, last + 1) if k % step == 0 and low <= float(f"1e{k}") <= high]
+
+
+def _even_ticks(low: float, high: float, most: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten between the ends."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough * (1 - 1e-9))
+    return [float(f"{k * step:.12g}") for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,0 +1,45 @@
+"""What a sweep has spent, what is left of its budget and its work, and how long that takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from testbed.cli.output import console
+from testbed.config import Budget
+from testbed.training.store.ledger import Ledger
+from testbed.training.store.spending import account, affordable, missing
+from testbed.units import show_count, show_seconds
+
+
+def spending_json(ledger: Ledger, budget: Budget | None) -> dict[str, Any]:
+    """Spent and remaining FLOPs, tokens and seconds of devices, the seconds left, and the runs beyond the budget."""
+    waiting = [pack for pack, _ in ledger.packs()]
+    _, unpaid = affordable(ledger, budget, waiting)
+    return {
+        "spent": vars(ledger.spent),
+        "remaining": vars(ledger.remaining),
+        "seconds_left": ledger.seconds_left(ledger.at_work) if ledger.at_work else None,
+        "beyond_budget": [spec.run_id for pack in unpaid for spec in pack],
+    }
+
+
+def print_spending(ledger: Ledger, budget: Budget | None) -> None:
+    """A few sentences."""
+    spent, left = ledger.spent, ledger.remaining
+    console.print(
+        f"spent {show_count(spent.flops)} FLOPs, {show_count(spent.tokens)} tokens, {show_seconds(spent.device_seconds)} of "
+        f"devices; {100 * ledger.share:.0f} % of the work is done"
+    )
+    if left.flops:
+        time = (
+            f", about {show_seconds(ledger.seconds_left(ledger.at_work))} with those at work" if ledger.at_work else ""
+        )
+        console.print(
+            f"left  {show_count(left.flops)} FLOPs, {show_count(left.tokens)} tokens, about "
+            f"{show_seconds(left.device_seconds)} of devices{time}"
+        )
+    if budget is not None:
+        _, unpaid = affordable(ledger, budget, [pack for pack, _ in ledger.packs()])
+        console.print(f"budget: {account(spent, budget)}")
+        if unpaid:
+            console.print(f"beyond the budget: {missing(ledger, unpaid)}")

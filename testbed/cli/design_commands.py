@@ -1,0 +1,169 @@
+"""The command that chooses the next runs, and what a plan could tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testbed.cli.output import AsJson, console, print_json, print_table
+from testbed.cli.table_options import (
+    D,
+    Delta,
+    Level,
+    LossColumn,
+    N,
+    Run,
+    Where,
+    allow_laws,
+    check_level,
+    choose,
+    number,
+    numbers,
+    target_columns,
+)
+from testbed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from testbed.analysis.design import Suggestions
+    from testbed.analysis.design.power import Power
+    from testbed.config import Config
+
+
+def suggest(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG|TABLE", help="a configuration (.toml), a study's folder, or a table of runs"),
+    ],
+    target: Annotated[
+        str | None, typer.Option(metavar="N,D", help="parameters and tokens of the run to be predicted, as in 7B,1.4T")
+    ] = None,
+    params: Annotated[str | None, typer.Option(help="the same: its parameters")] = None,
+    tokens: Annotated[str | None, typer.Option(help="and its tokens")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="FLOPS", help="training FLOPs to spend; a tenth of the target's if not given")
+    ] = None,
+    runs: Annotated[int, typer.Option(help="runs at most")] = 4,
+    law: Annotated[str | None, typer.Option(help="the law; hoffmann, or the configuration's first")] = None,
+    n: N = None,
+    d: D = None,
+    loss: LossColumn = None,
+    run: Run = None,
+    where: Where = None,
+    delta: Delta = 1e-3,
+    level: Level = 0.9,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="of a CONFIG: change a key")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The next runs that narrow a target's interval most for what they cost, and the interval to expect after them."""
+    check_level(level)
+    allow_laws(*([] if law is None else [law]))
+    columns = _target(target, params, tokens)
+    spend = None if budget is None else number(budget, "--budget")
+    notes: list[str]
+    if path.suffix == ".toml" or (path.is_dir() and (path / "config.toml").exists()):
+        from testbed.study.grid_design import suggest_for_study
+
+        if any(option is not None for option in (n, d, loss, run, where)):
+            raise ConfigError(f"{path}: --n, --d, --loss, --run and --where are for a TABLE")
+        found, notes = suggest_for_study(path, overrides or [], columns, law, spend, runs, level)
+    else:
+        from testbed.analysis.design import suggest_for_table
+
+        if columns is None:
+            raise ConfigError("suggest: say what for: --target N,D such as --target 7B,1.4T (or --params N --tokens D)")
+        if overrides:
+            raise ConfigError(f"{path}: --set is for a CONFIG")
+        chosen = choose(path, n, d, loss, run, None, where, False, False)
+        found, notes = suggest_for_table(
+            chosen.raw, chosen.columns, chosen.where, law or "hoffmann", delta, columns, spend, runs, level
+        )
+    if as_json:
+        print_json(found.to_dict() | {"notes": notes})
+        return
+    _print(found, notes)
+
+
+def plan_power(config: Config, noise: str | None, truth: str | None, as_json: bool) -> None:
+    """Print what the plan of a configuration could tell."""
+    from testbed.study.grid_design import power_of
+
+    found, notes = power_of(config, None if noise is None else number(noise, "--noise"), _truth(truth))
+    if as_json:
+        print_json(found.to_dict() | {"notes": notes})
+        return
+    _print_power(found, notes)
+
+
+def _target(target: str | None, params: str | None, tokens: str | None) -> dict[str, float] | None:
+    """N and tokens, or None where no option names them."""
+    if target is not None:
+        parts = target.split(",")
+        if params is not None or tokens is not None or len(parts) != 2:
+            raise ConfigError(
+                f"--target: found {target!r}; accepted: N,D such as 7B,1.4T, or --params N --tokens D instead"
+            )
+        params, tokens = parts
+    given = target_columns(params, tokens, None)
+    if not given:
+        return None
+    for name, option in (("n", "--params"), ("tokens", "--tokens")):
+        if name not in given:
+            raise ConfigError(f"suggest: {option} is missing; a target has parameters and tokens")
+        if not 0 < given[name] < float("inf"):
+            raise ConfigError(f"{option}: found {given[name]:g}; accepted: a number above 0")
+    return given
+
+
+def _truth(text: str | None) -> tuple[str, dict[str, float]] | None:
+    """LAW:NAME=NUMBER,... as a law's name and its parameters."""
+    if text is None:
+        return None
+    name, colon, rest = text.rpartition(":")
+    if not colon:
+        raise ConfigError(
+            f"--truth: found {text!r}; accepted: LAW:NAME=NUMBER,... such as hoffmann:A=482,B=2085,E=1.82,alpha=.348,beta=.366"
+        )
+    allow_laws(name)
+    return name, numbers(rest.split(","), "--truth")
+
+
+def _print(found: Suggestions, notes: list[str]) -> None:
+    from testbed.analysis.report.study.tables import Table
+    from testbed.units import show_count
+
+    for note in notes:
+        console.print(note, markup=False)
+    level = f"{100 * found.level:.0f} %"
+    at = f"{show_count(found.target['n'])} parameters on {show_count(found.target['tokens'])} tokens"
+    now = f"±{100 * found.half_width:.2f} % ({level} interval)" if found.half_width < 1 else "next to nothing is known"
+    value = "" if found.predicted is None else f" {found.predicted:.4f}"
+    console.print(f"now: {at}:{value} {now}", markup=False)
+    rows = tuple(
+        (
+            show_count(run.n),
+            ", ".join(show_count(tokens) for tokens in run.tokens),
+            str(run.seeds),
+            show_count(run.flops),
+            f"±{100 * run.half_width:.2f} %",
+        )
+        for run in found.runs
+    )
+    print_table(Table(("N", "D", "seeds", "FLOPs", "expected after it"), rows))
+    times = f", {found.after / found.half_width:.2f} times as wide as now" if found.half_width < 1 else ""
+    console.print(
+        f"{show_count(found.flops)} of {show_count(found.budget)} FLOPs: expected ±{100 * found.after:.2f} %{times}; the "
+        f"noise of the target's own runs alone is ±{100 * found.least:.2f} %",
+        markup=False,
+    )
+
+
+def _print_power(found: Power, notes: list[str]) -> None:
+    for line in (*notes, *found.sentences()):
+        console.print(line, markup=False)
+
+
+COMMANDS = (suggest,)

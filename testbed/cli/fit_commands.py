@@ -1,0 +1,117 @@
+"""The command that fits a law to a table of runs, anyone's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from testbed.cli.output import AsJson, console, print_json, print_notes, print_table
+from testbed.cli.table_options import (
+    AllPhases,
+    Bootstrap,
+    D,
+    Delta,
+    Level,
+    LossColumn,
+    N,
+    Other,
+    Run,
+    Seed,
+    TablePath,
+    Where,
+    WithTarget,
+    allow_laws,
+    check_level,
+    choose,
+    numbers,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from testbed.analysis.fit import Fit
+
+
+def fit(
+    table: TablePath,
+    law: Annotated[str, typer.Option(help="the law; testbed laws lists them")] = "hoffmann",
+    n: N = None,
+    d: D = None,
+    loss: LossColumn = None,
+    run: Run = None,
+    column: Other = None,
+    where: Where = None,
+    objective: Annotated[
+        str | None, typer.Option(help="huber, lad, ls or huber-likelihood; the law's own if not given")
+    ] = None,
+    delta: Delta = 1e-3,
+    space: Annotated[str | None, typer.Option(help="where residuals are taken: log or linear")] = None,
+    replicates: Annotated[str, typer.Option(help="separate: every point; mean: the mean of the seeds")] = "separate",
+    fix: Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="hold a parameter at a value")] = None,
+    bootstrap: Bootstrap = 1000,
+    level: Level = 0.9,
+    interval: Annotated[str, typer.Option(help="percentile, bca or profile")] = "percentile",
+    seed: Seed = 0,
+    with_target: WithTarget = False,
+    all_phases: AllPhases = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FIT.json", help="write the fit")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a law to a table of runs, anyone's."""
+    from testbed.analysis.fit import fit_law
+    from testbed.analysis.fit.document import summary_dict, to_dict
+    from testbed.files import write_json
+
+    check_level(level)
+    allow_laws(law)
+    chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
+    fitted = fit_law(
+        law,
+        chosen.raw,
+        columns=chosen.columns,
+        loss=objective,  # type: ignore[arg-type]
+        delta=delta,
+        space=space,  # type: ignore[arg-type]
+        replicates=replicates,  # type: ignore[arg-type]
+        fixed=numbers(fix, "--fix"),
+        n_boot=bootstrap,
+        seed=seed,
+        where=chosen.where,
+    )
+    findings = fitted.diagnostics(chosen.raw)
+    bounds = fitted.conf_int(1 - level, interval)  # type: ignore[arg-type]
+    notes = {
+        "intervals": {name: [row.low, row.high] for name, row in bounds.iterrows()},
+        "warnings": [finding.to_dict() for finding in findings],
+    }
+    if out is not None:
+        write_json(out, to_dict(fitted, level) | notes)
+    if as_json:
+        print_json(summary_dict(fitted, level) | notes)
+        return
+    _print_fit(fitted, bounds, level)
+    print_notes(findings)
+    if out is not None:
+        console.print(f"written: {out}", markup=False)
+
+
+def _print_fit(fitted: Fit, bounds: pd.DataFrame, level: float) -> None:
+    from testbed.analysis.laws import plain_formula
+    from testbed.analysis.report.study.tables import fit_table
+
+    law = fitted.law
+    console.print(f"[bold]{escape(law.name)}[/bold]  {escape(f'{plain_formula(law)}  ({law.source})')}", soft_wrap=True)
+    console.print(
+        "columns: " + ", ".join(f"{part} = {column}" for part, column in fitted.columns.items()), markup=False
+    )
+    print_table(fit_table(fitted, bounds, level))
+    console.print(
+        f"{fitted.nobs} points of {fitted.n_runs} runs, objective {fitted.objective:.9g} ({fitted.in_words})",
+        markup=False,
+    )
+
+
+COMMANDS = (fit,)

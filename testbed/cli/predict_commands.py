@@ -1,0 +1,181 @@
+"""The commands for a fit that was written: what it predicts, where its compute-optimal frontier lies, its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed.cli.output import AsJson, console, frame_rows, print_json, print_notes, print_table
+from testbed.cli.table_options import Level, check_level, number, target_columns
+from testbed.errors import ConfigError, TableError
+
+FitPath = Annotated[Path, typer.Argument(metavar="FIT.json", help="what testbed fit -o FIT.json wrote")]
+
+
+def predict_from(
+    path: Path, columns: dict[str, float], at: Path | None, level: float, seeds: int, as_json: bool
+) -> None:
+    """Print what the fit in `path` says of the runs given by columns, or by a table."""
+    check_level(level)
+    fit = read_fit(path)
+    if (at is None) == (not columns):
+        raise ConfigError(
+            "predict: say what for, once: --params N --tokens D (and --set NAME=NUMBER for the law's other columns), "
+            "or --at TABLE"
+        )
+    from testbed.analysis.fit.diagnostics import far_target
+
+    points = _rows_at(fit, columns, at)
+    prediction = fit.get_prediction(points, level=level, seeds=seeds)
+    frame = prediction.summary_frame(level)
+    findings = far_target(prediction)
+    rows = [_prediction_row(row, fit.law.response, level) for row in frame.to_dict("records")]
+    if as_json:
+        inputs = frame_rows(points[[c for c in points if c in fit.law.columns]])
+        rows = [{"at": given, **row} for given, row in zip(inputs, rows, strict=True)]
+        head: dict[str, Any] = {"law": fit.law.name, "warnings": [finding.to_dict() for finding in findings]}
+        print_json(head | (rows[0] if at is None else {"rows": rows}))
+        return
+    from testbed.analysis.report.study.tables import prediction_table
+
+    print_table(prediction_table(fit, points, frame, level))
+    print_notes(findings)
+
+
+def frontier(
+    path: FitPath,
+    flops: Annotated[
+        list[str] | None, typer.Option("--flops", metavar="C", help="training FLOPs; may be repeated")
+    ] = None,
+    inference_tokens: Annotated[
+        str | None, typer.Option(metavar="T", help="tokens that will be served, paid from the same FLOPs (2 N T)")
+    ] = None,
+    level: Level = 0.9,
+    as_json: AsJson = False,
+) -> None:
+    """The compute-optimal N, D and D/N for training FLOPs C, with intervals."""
+    check_level(level)
+    if not flops:
+        raise ConfigError("frontier: give the training FLOPs with --flops C, such as --flops 1e21")
+    fit = read_fit(path)
+    served = 0.0 if inference_tokens is None else number(inference_tokens, "--inference-tokens")
+    best = fit.frontier([number(c, "--flops") for c in flops], level, served)
+    if as_json:
+        rows = frame_rows(best)
+        print_json({"law": fit.law.name, "level": level, **(rows[0] if len(rows) == 1 else {"rows": rows})})
+        return
+    from testbed.analysis.report.study.tables import frontier_table
+
+    print_table(frontier_table(best, level))
+    if best["n"].isna().any():
+        console.print("a row without numbers: the law has no optimum there; its loss falls on at one end", markup=False)
+
+
+def solve(
+    path: FitPath,
+    loss: Annotated[float, typer.Option(help="the loss (or other response) to reach")],
+    params: Annotated[str | None, typer.Option(help="at this many parameters")] = None,
+    tokens: Annotated[str | None, typer.Option(help="at this many tokens")] = None,
+    at: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="any other column there")] = None,
+    level: Level = 0.9,
+    as_json: AsJson = False,
+) -> None:
+    """What a loss costs: tokens at a size, parameters at tokens, or FLOPs on the frontier."""
+    check_level(level)
+    fit = read_fit(path)
+    found = fit.solve(loss, level, **target_columns(params, tokens, at))
+    ends = [None if end != end or abs(end) == float("inf") else float(end) for end in (found.low, found.high)]
+    value = float(found.value) if abs(found.value) != float("inf") else None
+    if as_json:
+        share = None if found.reached != found.reached else float(found.reached)
+        print_json(
+            {
+                "law": fit.law.name,
+                "column": found.name,
+                "value": value,
+                "interval": ends,
+                "level": level,
+                "reached": share,
+            }
+        )
+        return
+    from testbed.units import show_count
+
+    if value is None:
+        console.print(f"{fit.law.name} never reaches {loss:g} that way", markup=False)
+    else:
+        low, high = ("infinite" if end is None else show_count(end) for end in ends)
+        console.print(
+            f"{found.name}: {show_count(value)}  ({100 * level:.0f} % interval {low} to {high})", markup=False
+        )
+
+
+def plot(
+    path: FitPath,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="PATH", help="a page (.html), a picture (.svg, .png, .pdf) or a folder"),
+    ],
+    figure: Annotated[str | None, typer.Option(help="one figure only; without it a page has all of them")] = None,
+    params: Annotated[str | None, typer.Option(help="a target's parameters, drawn with its prediction")] = None,
+    tokens: Annotated[str | None, typer.Option(help="the target's tokens")] = None,
+    level: Level = 0.9,
+) -> None:
+    """Draw a fit: iso-loss contours, IsoFLOP slices, residuals, profiles, resamples, extrapolation."""
+    from testbed.analysis.report.fit.fit_figures import save_figures
+
+    check_level(level)
+    target = target_columns(params, tokens, None) or None
+    for written in save_figures(read_fit(path), out, figure=figure, level=level, target=target):
+        console.print(f"written: {written}", markup=False)
+
+
+def read_fit(path: Path) -> Any:
+    """The fit in a file; TableError where there is none."""
+    import json
+
+    from testbed.analysis.fit import Fit
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file; testbed fit TABLE -o {path} writes one") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise TableError(f"{path}: cannot be read as a fit ({str(error).splitlines()[0]})") from None
+    if not isinstance(document, dict):
+        raise TableError(f"{path}: no fit in it; testbed fit TABLE -o FIT.json writes one")
+    return Fit.from_dict(document, str(path))
+
+
+def _rows_at(fit: Any, columns: dict[str, float], at: Path | None) -> Any:
+    import pandas as pd
+
+    from testbed.points import fit_columns, map_columns, read_table
+
+    where = "the target" if at is None else str(at)
+    table = pd.DataFrame([columns]) if at is None else read_table(at)
+    wanted = tuple(name for name in fit.law.columns if name != "run")
+    given = {name: column for name, column in fit.columns.items() if column in table.columns and name != "run"}
+    return fit_columns(table, map_columns(table, wanted, given, where), where)
+
+
+def _prediction_row(row: dict[str, Any], response: str, level: float) -> dict[str, Any]:
+    return {
+        response: row["mean"],
+        "interval": [row["obs_ci_lower"], row["obs_ci_upper"]],
+        "level": level,
+        "mean_interval": [row["mean_ci_lower"], row["mean_ci_upper"]],
+        "parts": {
+            "parameters": row["sd_param"],
+            "misspecification": row["sd_discrepancy"],
+            "noise": row["sd_noise"],
+            "extrapolation": row["sd_extrapolation"],
+        },
+        "gap_decades": row["gap_decades"],
+        "in_hull": bool(row["in_hull"]),
+    }
+
+
+COMMANDS = (frontier, solve, plot)

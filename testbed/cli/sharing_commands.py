@@ -1,0 +1,107 @@
+"""The commands that hand results on: a sweep as one archive, two sweeps side by side, a run as a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testbed.cli.output import AsJson, console, print_json, print_notes, print_table
+from testbed.cli.table_options import Bootstrap, D, Delta, Level, LossColumn, N, Run, Seed, check_level
+
+if TYPE_CHECKING:
+    from testbed.sharing.members import Packed
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a finished run's folder, runs/SWEEP/runs/ID")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="a new folder")],
+) -> None:
+    """Write a run as a model folder of transformers, with tokenizer and card."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from testbed.sharing.export import export as export_run
+
+    disable_progress_bar()
+    export_run(run, out)
+    console.print(f"written: {out}", markup=False, soft_wrap=True)
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(metavar="SWEEP", help="a sweep's folder, such as runs/quick")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="SWEEP.zip", help="the archive")],
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="with weights and checkpoints")] = False,
+) -> None:
+    """Write a sweep's records, points and page as one archive, to be read elsewhere."""
+    from testbed.sharing.archive import pack as pack_sweep
+
+    _print_packed(out, pack_sweep(folder, out, checkpoints))
+
+
+def unpack(
+    archive: Annotated[Path, typer.Argument(metavar="SWEEP.zip", help="what testbed pack wrote, or anybody's")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="a new folder")],
+) -> None:
+    """Check an archive against its manifest and write it as a sweep's folder again."""
+    from testbed.sharing.unpacking import unpack as unpack_sweep
+
+    _print_packed(out, unpack_sweep(archive, out))
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="a sweep's folder or .zip, a table, or a FIT.json")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="what A is held against")],
+    law: Annotated[str | None, typer.Option(help="the law of both; hoffmann if not given")] = None,
+    n: N = None,
+    d: D = None,
+    loss: LossColumn = None,
+    run: Run = None,
+    delta: Delta = 1e-3,
+    bootstrap: Bootstrap = 1000,
+    level: Level = 0.9,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="PAGE.html", help="write a page")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold two recipes against each other by their laws: parameters, compute multiplier, where they cross."""
+    from testbed.analysis.fit.comparison.recipes import compare_recipes, sentences
+    from testbed.cli.predict_commands import read_fit
+    from testbed.study.inputs import Way, doubts, fits_of, read_side
+
+    check_level(level)
+    sides = tuple(read_side(path, read_fit(path) if path.suffix == ".json" else None) for path in (first, second))
+    given = {"n": n, "tokens": d, "loss": loss, "run": run}
+    columns = {name: column for name, column in given.items() if column is not None}
+    fits = fits_of((sides[0], sides[1]), Way(law, columns, delta, bootstrap, seed))
+    same = sides[0].name == sides[1].name
+    names = ("A", "B") if same else (sides[0].name, sides[1].name)
+    compared = compare_recipes(*fits, names, level, seed, doubts((sides[0], sides[1]), fits))
+    if out is not None:
+        from testbed.analysis.report.recipes.recipe_page import save_page
+
+        save_page(compared, out)
+    if as_json:
+        print_json(compared.to_dict())
+        return
+    from testbed.analysis.report.recipes.recipe_page import loss_table, parameter_table
+
+    for side, name, fit in zip(sides, names, fits, strict=True):
+        console.print(f"{name}: {side.where}, {fit.nobs} points of {fit.n_runs} runs", markup=False, soft_wrap=True)
+    print_table(parameter_table(compared))
+    print_table(loss_table(compared))
+    for sentence in sentences(compared):
+        console.print(sentence, markup=False)
+    print_notes(compared.warnings)
+    if out is not None:
+        console.print(f"written: {out}", markup=False, soft_wrap=True)
+
+
+def _print_packed(out: Path, packed: Packed) -> None:
+    from testbed.units import show_bytes
+
+    console.print(f"written: {out}, {packed.files:,} files, {show_bytes(packed.size)}", markup=False, soft_wrap=True)
+    console.print(f"manifest: {packed.digest}", markup=False)
+
+
+COMMANDS = (pack, unpack, diff, export)

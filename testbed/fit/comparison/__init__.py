@@ -1,6 +1,0 @@
-"""Laws compared by what they foretell of larger runs, and what the ways of counting move."""
-
-from testbed.fit.comparison.compare import Comparison, compare
-from testbed.fit.comparison.conventions import convention_table
-
-__all__ = ["Comparison", "compare", "convention_table"]

@@ -1,8 +1,0 @@
-"""What a fit has to confess, and whether the data determine its parameters at all."""
-
-from testbed.fit.diagnostics.cautions import far_target, isoflop_parabola, rounded_params
-from testbed.fit.diagnostics.diagnose import diagnose
-from testbed.fit.diagnostics.finding import Finding
-from testbed.fit.diagnostics.identification import doubts, unidentified
-
-__all__ = ["Finding", "diagnose", "doubts", "far_target", "isoflop_parabola", "rounded_params", "unidentified"]

@@ -1,5 +1,0 @@
-"""Predictions whose intervals hold beyond the data."""
-
-from testbed.fit.prediction.predict import Prediction, get_prediction
-
-__all__ = ["Prediction", "get_prediction"]

@@ -1,0 +1,134 @@
+"""What a study will cost on this machine, from its plan and a few measured steps of each shape; starts no run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.config import Budget, Config
+from testbed.study.study import device_and_workers, engines, settle, timetable
+from testbed.training.executors import Engines, Timetable, settle_packs
+from testbed.training.store.ledger import Entry, Ledger
+from testbed.training.store.spending import account, affordable, missing
+from testbed.training.sweep import Plan, packs
+from testbed.training.train import estimate as estimate_memory
+from testbed.units import show_count, show_seconds
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A plan, what its runs take of memory and, where it was measured, of time."""
+
+    plan: Plan
+    device: str
+    workers: int
+    engines: Engines
+    timetable: Timetable | None
+    budget: Budget | None = None
+
+    @property
+    def run_memory(self) -> dict[str, int]:
+        """Bytes that each run takes (all runs of its pack, where it is trained in one; of one process of several), by id.
+
+        As measured, or else by its shape.
+        """
+        if self.timetable:
+            return self.timetable.run_memory
+        return {spec.run_id: estimate_memory(spec).bytes for spec in self.plan.runs}
+
+    def sentences(self) -> list[str]:
+        """Total cost in words."""
+        flops = sum(spec.flops for spec in self.plan.runs)
+        tokens = sum(spec.tokens for spec in self.plan.runs)
+        total = f"{show_count(flops)} training FLOPs, {show_count(tokens)} tokens in all"
+        if self.timetable is None:
+            known = self.budget is None or self.budget.device_minutes is None
+            beside = self.budget_sentences() if known else ["budget: device minutes are not known without measuring"]
+            return [f"{total}; no times and no packs (--no-calibrate)", *beside, *self.engines.sentences()]
+        times = (
+            f"grid {show_seconds(self.timetable.grid_seconds)}, target {show_seconds(self.timetable.target_seconds)}"
+        )
+        workers = f"{self.workers} worker{'s' * (self.workers > 1)} ({self.device})"
+        return [
+            f"{total}; on {workers} about: {times}",
+            *self.budget_sentences(),
+            *self.engines.sentences(),
+            *self.timetable.sentences,
+        ]
+
+    def budget_sentences(self) -> list[str]:
+        """What fits in the budget and what does not; nothing where there is none."""
+        if self.budget is None:
+            return []
+        ledger = self._ledger
+        paid, unpaid = affordable(ledger, self.budget, packs(self.plan.grid) + packs(self.plan.target))
+        cost = ledger.cost(ledger.entry(spec) for pack in paid for spec in pack)
+        fits = f"budget: {sum(map(len, paid))} of {len(self.plan.runs)} runs fit, for {account(cost, self.budget)}"
+        return [fits] + ([f"beyond the budget: {missing(ledger, unpaid)}"] if unpaid else [])
+
+    @property
+    def _ledger(self) -> Ledger:
+        """The account before anything is done."""
+        seconds = self.timetable.run_seconds if self.timetable else {}
+        return Ledger([Entry(spec, "to do", 0, 0, 0.0) for spec in self.plan.runs], seconds)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        memory = self.run_memory
+        runs = [
+            {
+                "run": spec.run_id,
+                "role": spec.role,
+                "width": spec.shape.width,
+                "depth": spec.shape.depth,
+                "n_params_non_embedding": spec.counts.n_params_non_embedding,
+                "n_params_total": spec.counts.n_params_total,
+                "horizons": [
+                    {
+                        "tokens": h.tokens,
+                        "steps": h.steps,
+                        "flops": h.tokens * spec.counts.flops_per_token,
+                        "flops_6nd": 6 * spec.counts.n_params_non_embedding * h.tokens,
+                        "tokens_per_param": h.tokens / spec.counts.n_params_non_embedding,
+                    }
+                    for h in spec.horizons
+                ],
+                "batch_tokens": spec.batch_tokens,
+                "lr": spec.lr,
+                "lr_hidden": spec.lr_hidden,
+                "init_seed": spec.init_seed,
+                "data_seed": spec.data_seed,
+                "steps": spec.steps,
+                "tokens": spec.tokens,
+                "flops": spec.flops,
+                "pack": spec.engine.pack,
+                "micro_rows": spec.engine.micro_rows,
+                "recompute": spec.engine.recompute,
+                "processes": spec.engine.processes,
+                "sharded": spec.engine.sharded,
+                "memory_bytes": memory[spec.run_id],
+                "seconds": None if self.timetable is None else self.timetable.run_seconds[spec.run_id],
+            }
+            for spec in self.plan.runs
+        ]
+        return {
+            "runs": runs,
+            "warnings": list(self.plan.warnings),
+            "device": self.device,
+            "workers": self.workers,
+            "grid_seconds": None if self.timetable is None else self.timetable.grid_seconds,
+            "target_seconds": None if self.timetable is None else self.timetable.target_seconds,
+        }
+
+
+def estimate(config: Config, calibrate: bool = True) -> Estimate:
+    """Plan `config` and, if asked to, measure each shape for some steps on its device."""
+    source, made = settle(config)
+    device, workers = device_and_workers(config, made.runs)
+    chosen = engines(config, made, source if calibrate else None)
+    if not calibrate:
+        return Estimate(
+            settle_packs(chosen.plan, config.train) or chosen.plan, device.type, workers, chosen, None, config.budget
+        )
+    measured = timetable(config, source, chosen.fitting())
+    return Estimate(measured.plan, device.type, workers, chosen, measured, config.budget)

@@ -1,0 +1,299 @@
+"""A study from its configuration to its page: the one place where training wing and analysis wing meet.
+
+Each step can be taken alone and repeated: what is done already is not done again, and the target
+cannot start before its forecast is sealed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from testbed.analysis.certificate.certificate import read_certificate
+from testbed.analysis.fit import Fit
+from testbed.analysis.forecast import Circumstances, check_design, check_what_is_left, fit_laws, judge, make_forecast
+from testbed.analysis.report.study.contents import Contents, write_page
+from testbed.config import Config
+from testbed.config.vary import columns
+from testbed.errors import ConfigError, FolderError, RunFailed, SealError
+from testbed.files import stay_inside
+from testbed.points import write_table
+from testbed.records import DataFacts, Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
+from testbed.study.grid_design import chosen_rungs
+from testbed.training.data import TokenSource, open_source
+from testbed.training.executors import (
+    Engines,
+    Timetable,
+    Watcher,
+    choose_engines,
+    choose_packs,
+    default_workers,
+    make_executor,
+    settle_packs,
+    tracked,
+    train_all,
+)
+from testbed.training.store import SweepFolder, now
+from testbed.training.store.cells import diverged, failed, missing_cells, retried, unfinished
+from testbed.training.store.sweep_points import sweep_points
+from testbed.training.sweep import Plan, Rung, design_warnings, plan, retries, rungs
+from testbed.training.train import choose_device
+from testbed.version import versions
+
+
+def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]:
+    """Open the data, plan every run, and make sure that the forecast can be made of them.
+
+    A design is chosen once: of a configuration that has its folder at `path` it is what stands there.
+    """
+    source = open_source(config.data)
+    made = plan(config, lambda data: open_source(data).facts, design_of(config, source.facts, path))
+    if made.target:
+        cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
+        seeds = min(Counter(spec.shape.width for spec in made.grid).values())
+        check_design(config.forecast, len(cells), seeds)
+    return source, made
+
+
+def design_of(config: Config, facts: DataFacts, path: Path | None = None) -> tuple[Rung, ...] | None:
+    """The rungs of grid.design, as the configuration's folder at `path` has them or as chosen now; None for a whole grid."""
+    if config.grid.design is not None and path is not None and SweepFolder.exists(path):
+        folder = SweepFolder.open(path)
+        if folder.config.hash() == config.hash():
+            return rungs(folder.of_role("grid"))
+    return chosen_rungs(config, facts)
+
+
+def device_and_workers(config: Config, specs: Sequence[RunSpec]) -> tuple[torch.device, int]:
+    """Where the configuration has runs trained, and by how many worker processes."""
+    device = choose_device(config.execution.device)
+    return device, config.execution.workers or default_workers(device, specs)
+
+
+def engines(config: Config, made: Plan, source: TokenSource | None) -> Engines:
+    """The plan with its micro-batches chosen for the configuration's device, by measuring too if a source is given."""
+    device, workers = device_and_workers(config, made.runs)
+    return choose_engines(made, config.train, device, workers, None if source is None else _source_of(config))
+
+
+def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
+    """The plan with its packs chosen by measuring on the configuration's device, and how long it takes."""
+    device, workers = device_and_workers(config, made.runs)
+    return choose_packs(made, config.train, _source_of(config), device, workers)
+
+
+def _source_of(config: Config) -> Callable[[RunSpec], TokenSource]:
+    return lambda spec: open_source(config.at(spec.cell).data)
+
+
+class Study:
+    """A sweep's folder and the steps of the loop; every result is a file in the folder."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self.folder = folder
+        self._fits: dict[str, Fit] = {}
+
+    @classmethod
+    def create(cls, config: Config, path: Path | None = None) -> Study:
+        """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
+        path = path or Path("runs") / config.name
+        source, made = settle(config, path)
+        seconds = None
+        if not SweepFolder.exists(path):
+            made = engines(config, made, source).fitting()
+            settled = settle_packs(made, config.train)
+            if settled is None or (config.budget and config.budget.device_minutes):
+                measured = timetable(config, source, made)
+                settled, seconds = measured.plan, measured.run_seconds
+            made = settled
+        folder = SweepFolder.create(path, config, made.runs)
+        if seconds is not None:
+            folder.keep_timetable(seconds)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, path: Path) -> Study:
+        """The study in a folder that is there."""
+        return cls(SweepFolder.open(path))
+
+    def executed_with(self, device: str | None, workers: int | None, executor: str | None = None) -> Study:
+        """The same study on another device, with another number of workers or by another executor."""
+        changes = {"device": device, "workers": workers, "executor": executor}
+        execution = self.folder.config.execution.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        config = self.folder.config.model_copy(update={"execution": execution})
+        return Study(SweepFolder(self.folder.path, config, self.folder.specs))
+
+    def workers(self, specs: Sequence[RunSpec]) -> int:
+        """Worker processes that train these runs."""
+        return device_and_workers(self.folder.config, specs)[1]
+
+    @property
+    def grid(self) -> tuple[RunSpec, ...]:
+        """The runs that are fitted."""
+        return self.folder.of_role("grid")
+
+    @property
+    def target(self) -> tuple[RunSpec, ...]:
+        """The runs that are forecast, one a seed."""
+        return self.folder.of_role("target")
+
+    def train(self, role: Role, watcher: Watcher, retry_failed: bool = False) -> None:
+        """Train the runs of this role that are not done; RunFailed names those that failed, once all have ended."""
+        specs = self._sealed_target() if role == "target" else self.folder.of_role(role)
+        runs = {spec.run_id: self.folder.run(spec) for spec in specs}
+        if retry_failed:
+            for run in runs.values():
+                run.forget_failure()
+        with tracked(watcher, self.folder) as told:
+            train_all(make_executor(self.folder.config.execution), self.folder, specs, told)
+            if role == "grid":
+                self._retry_diverged(told)
+        self._require_none_failed(role)
+
+    def _retry_diverged(self, watcher: Watcher) -> None:
+        """Each run that diverged once more at lower learning rates, where the configuration asks for it."""
+        factor = self.folder.config.train.retry_lr
+        again = retries(self.grid, diverged(self.folder, "grid"), factor) if factor is not None else ()
+        if again:
+            self.folder = self.folder.extended(again)
+            train_all(make_executor(self.folder.config.execution), self.folder, again, watcher)
+
+    def points(self) -> pd.DataFrame:
+        """Every loss of every finished run (see points.COLUMNS)."""
+        return sweep_points(self.folder)
+
+    def fit(self, without_failed: bool = False) -> dict[str, Fit]:
+        """The configuration's laws, fitted to the grid; the grid has ended, so once is enough.
+
+        RunFailed where runs of the grid failed, unless their cells are to be left out; those that a
+        sealed forecast was made without are.
+        """
+        if not self._fits:
+            self._require_ended("grid")
+            left_out = {cell.run for cell in self._left_out()}
+            if not (without_failed or left_out):
+                self._require_none_failed("grid")
+            settings, name = self.folder.config.forecast, self.folder.config.name
+            points = self.points()
+            points = points[~points["run"].isin(left_out)]
+            if left_out or missing_cells(self.folder):
+                check_what_is_left(settings, points, str(self.folder.path))
+            self._fits = fit_laws(points, settings, name)
+        return self._fits
+
+    def _left_out(self) -> tuple[MissingCell, ...]:
+        """The cells that the sealed forecast was made without."""
+        return self.folder.forecast().missing if self.folder.has_forecast() else ()
+
+    def seal(self, without_failed: bool = False) -> Forecast:
+        """Write the forecast, once; where it is sealed already, that one."""
+        if self.folder.has_forecast():
+            return self.folder.forecast()
+        config, fits = self.folder.config, self.fit(without_failed)
+        circumstances = Circumstances(
+            study=config.name,
+            config_hash=config.hash(),
+            sealed_at=now(),
+            after_the_fact=any(self.folder.run(spec).evals() for spec in self._target()),
+            versions=versions("numpy", "scipy", "pandas"),
+            missing=missing_cells(self.folder),
+            retried=retried(self.folder),
+        )
+        forecast = make_forecast(self.points(), fits, self._target_facts(), config.forecast, circumstances)
+        try:
+            self.folder.seal(forecast)
+        except SealError:  # another launch of the same sweep was first
+            return self.folder.forecast()
+        return forecast
+
+    def judge(self) -> Verdict:
+        """Hold the sealed forecast against the target's runs, and keep the verdict."""
+        forecast = self.folder.forecast()
+        self._require_ended("target")
+        self._require_none_failed("target")
+        verdict = judge(forecast, self.points(), self._target()[0].data.entropy, now())
+        self.folder.write_verdict(verdict)
+        return verdict
+
+    def report(self) -> Path:
+        """The page and its figures, from whatever there is so far; returns the page's path."""
+        write_table(self.points(), self.folder.path / "points.csv")
+        return write_page(stay_inside(self.folder.path, self.folder.path / "report"), self._contents())
+
+    def _contents(self) -> Contents:
+        folder = self.folder
+        left_out, lacking = self._left_out(), missing_cells(folder)
+        complete = not unfinished(folder, "grid") and bool(left_out or not lacking)
+        return Contents(
+            name=folder.config.name,
+            config_toml=folder.config.to_toml(),
+            config_hash=folder.config.hash(),
+            specs=folder.specs,
+            states={spec.run_id: folder.run(spec).state() for spec in folder.specs},
+            failures={spec.run_id: f.reason for spec in folder.specs if (f := folder.run(spec).failure())},
+            warnings=design_warnings(self.grid, self.target),
+            points=self.points(),
+            fits=self.fit() if complete else {},
+            n_column=folder.config.forecast.n,
+            forecast=folder.forecast() if folder.has_forecast() else None,
+            verdict=folder.verdict(),
+            provenance=tuple(p for spec in folder.specs for p in folder.run(spec).provenance()),
+            certificate=read_certificate(folder.path, folder.config.hash()),
+            missing=left_out or lacking,
+            retried=retried(folder),
+            notices=tuple(f"{spec.run_id}: {n.message}" for spec in folder.specs for n in folder.run(spec).notices()),
+        )
+
+    def _require_ended(self, role: Role) -> None:
+        specs, waiting = self.folder.of_role(role), [spec.run_id for spec in unfinished(self.folder, role)]
+        if waiting:
+            raise FolderError(
+                f"{self.folder.path}: {len(waiting)} of {len(specs)} {role} runs are not done ({', '.join(waiting[:3])}"
+                f"{', ...' if len(waiting) > 3 else ''}); finish them with testbed train {self.folder.path}"
+            )
+
+    def _require_none_failed(self, role: Role) -> None:
+        reasons = failed(self.folder, role)
+        if role == "tune":  # where a run that diverged is a bracket's finding
+            found = diverged(self.folder, role)
+            reasons = {run_id: reason for run_id, reason in reasons.items() if run_id not in found}
+        if reasons:
+            count = len(self.folder.of_role(role))
+            left_out = ", or leave their cells out with --without-failed" if role == "grid" else ""
+            told = [f"  {run_id}: {reason}" for run_id, reason in reasons.items()]
+            raise RunFailed(
+                "\n".join([f"{self.folder.path}: {len(reasons)} of {count} {role} runs failed:", *told])
+                + f"\nMend the cause and repeat the command with --retry-failed{left_out}"
+            )
+
+    def _target(self) -> tuple[RunSpec, ...]:
+        if not self.target:
+            raise ConfigError(f"{self.folder.path}: the configuration has no [target]; add its width and tokens")
+        return self.target
+
+    def _sealed_target(self) -> tuple[RunSpec, ...]:
+        specs = self._target()
+        self.folder.forecast()  # SealError where there is none
+        return specs
+
+    def _target_facts(self) -> TargetFacts:
+        specs = self._target()
+        first = specs[0]
+        return TargetFacts(
+            runs=tuple(spec.run_id for spec in specs),
+            width=first.shape.width,
+            n_params_non_embedding=first.counts.n_params_non_embedding,
+            n_params_total=first.counts.n_params_total,
+            tokens=first.horizons[-1].tokens,
+            flops=first.horizons[-1].tokens * first.counts.flops_per_token,
+            columns=self._further_columns(first),
+        )
+
+    def _further_columns(self, target: RunSpec) -> dict[str, float]:
+        """The target's values of what the grid varies, by their columns in the points table."""
+        names = columns(list(target.cell))
+        return {names[key]: float(value) for key, value in target.cell.items() if not isinstance(value, str)}

@@ -1,0 +1,183 @@
+"""The brackets of a configuration in a folder of their own, and the certificate that comes of them and of its study."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from testbed.analysis.certificate.certificate import Certificate, read_certificate
+from testbed.analysis.certificate.collapse import collapse
+from testbed.analysis.certificate.coordinate_check import judge_coordinates
+from testbed.analysis.certificate.corners import judge_corners
+from testbed.analysis.certificate.learning_rates import follow, shifts
+from testbed.analysis.certificate.outliers import find_outliers
+from testbed.config import Config, differences
+from testbed.errors import FolderError
+from testbed.records import RunSpec
+from testbed.study.study import Study, design_of, timetable
+from testbed.study.tune.brackets import Brackets, factor_of
+from testbed.study.tune.coordinate_run import coordinates
+from testbed.training.data import TokenSource, open_source
+from testbed.training.executors import Watcher, settle_packs
+from testbed.training.store import SweepFolder, now
+from testbed.training.sweep import Plan, plan
+
+
+class Tuning:
+    """A folder of brackets: the runs are kept, resumed and never overwritten, as those of a sweep."""
+
+    def __init__(self, folder: SweepFolder, source: TokenSource, made: Plan) -> None:
+        """`made` is the plan of the study whose grid is bracketed."""
+        self.folder, self.source, self.plan = folder, source, made
+
+    @classmethod
+    def create(cls, config: Config, path: Path, brackets: Brackets, study: Path | None = None) -> Tuning:
+        """Plan the brackets and make their folder, or take up the one that is there and add what it lacks.
+
+        `study` is the folder of the configuration's study, if it may be there.
+        """
+        source = open_source(config.data)
+        chosen = design_of(config, source.facts, study)
+        made, specs = plan(config, source.facts, chosen), brackets.specs(config, source.facts, chosen)
+        if not SweepFolder.exists(path):
+            return cls(SweepFolder.create(path, config, _packed(specs, config, source)), source, made)
+        folder = SweepFolder.open(path)
+        changed = differences(folder.config.identity(), config.identity())
+        if changed:
+            raise FolderError(
+                f"{path}: holds brackets of another configuration; it differs in {'; '.join(changed)}. "
+                "Undo the change, or give another folder (--out)"
+            )
+        if len(folder.of_role("tune")) < len(folder.specs):
+            raise FolderError(f"{path}: holds a sweep, no brackets; give another folder (--out)")
+        if folder.specs[0].data.fingerprint != source.facts.fingerprint:
+            raise FolderError(
+                f"{path}: holds brackets trained on other tokens than {config.data.source} now gives; restore the data, or "
+                "give another folder (--out)"
+            )
+        there = {_plain(spec) for spec in folder.specs}
+        lacking = tuple(spec for spec in specs if _plain(spec) not in there)
+        folder = SweepFolder(path, config, folder.specs)
+        return cls(folder.extended(_packed(lacking, config, source)) if lacking else folder, source, made)
+
+    @property
+    def flops(self) -> int:
+        """Training FLOPs of all brackets."""
+        return sum(spec.flops for spec in self.folder.specs)
+
+    @property
+    def share(self) -> float:
+        """These FLOPs over those of the grid itself."""
+        return self.flops / sum(spec.flops for spec in self.plan.grid)
+
+    def train(self, watcher: Watcher, retry_failed: bool = False) -> None:
+        """Train what is not done; a run that diverges is a finding, RunFailed names those that failed otherwise."""
+        Study(self.folder).train("tune", watcher, retry_failed)
+
+    def table(self) -> pd.DataFrame:
+        """One row a run and horizon (see `validate.bracket.judge_corners`); a loss is nan where the run diverged."""
+        rows = []
+        for spec in self.folder.specs:
+            run = self.folder.run(spec)
+            losses = {e.horizon: e.loss for e in run.evals() if e.phase == "annealed"}
+            diverged = run.state() == "failed"
+            rows += [
+                {
+                    "width": spec.shape.width,
+                    "n_params_non_embedding": spec.counts.n_params_non_embedding,
+                    "tokens": horizon.tokens,
+                    "batch_tokens": spec.batch_tokens,
+                    "factor": factor_of(spec, self.folder.config),
+                    "init_seed": spec.init_seed,
+                    "data_seed": spec.data_seed,
+                    "loss": math.nan if diverged else losses[horizon.tokens],
+                }
+                for horizon in spec.horizons
+            ]
+        return pd.DataFrame(rows)
+
+    def certificate(self, study: Study | None) -> Certificate:
+        """What the brackets and the coordinate check say, and what the study's points do, as far as it is done."""
+        config, made = self.folder.config, self.plan
+        level = config.forecast.level
+        judged = judge_corners(self.table(), level)
+        own = [pair for pair in judged if pair[0].batch_tokens == made.grid[0].batch_tokens]
+        places = dict.fromkeys((s.role, s.shape.width, h.tokens) for s in made.runs for h in s.horizons)
+        followed = follow(own, list(places), level)
+        trend, rungs = followed if followed else (None, ())
+        certificate = Certificate(
+            study=config.name,
+            config_hash=config.hash(),
+            made_at=now(),
+            level=level,
+            batch_tokens=made.grid[0].batch_tokens,
+            lr=config.train.lr,
+            corners=tuple(corner for corner, _ in judged),
+            trend=trend,
+            rungs=rungs,
+            shifts=(),
+            transfer=judge_coordinates(coordinates(self.folder, made.grid[0], self.source)),
+            collapse=None,
+            outliers=None,
+            runs=len(self.folder.specs),
+            flops=self.flops,
+        )
+        return checked(certificate, study) if study is not None and _complete(study) else certificate
+
+
+def checked(certificate: Certificate, study: Study) -> Certificate:
+    """The certificate with what the study's finished grid says: shifts of its laws, collapse, outliers."""
+    points, config = study.points(), study.folder.config
+    target = next(iter(study.target), None)
+    at = None
+    if target is not None:
+        at = (float(getattr(target.counts, config.forecast.n)), float(target.horizons[-1].tokens))
+    fits, settings, rungs = study.fit(), config.forecast, certificate.rungs
+    changes = {
+        "made_at": now(),
+        "shifts": shifts(points, fits, rungs, settings, config.name, at) if rungs else (),
+        "collapse": collapse(points),
+        "outliers": find_outliers(points, fits, settings),
+    }
+    return certificate.model_copy(update=changes)
+
+
+def check(study: Study) -> Certificate:
+    """The certificate of a study from its finished grid alone, or the one that it has with these checks made anew."""
+    config, grid = study.folder.config, study.grid
+    study.fit()  # FolderError where the grid is not done
+    empty = Certificate(
+        study=config.name,
+        config_hash=config.hash(),
+        made_at=now(),
+        level=config.forecast.level,
+        batch_tokens=grid[0].batch_tokens,
+        lr=config.train.lr,
+        corners=(),
+        trend=None,
+        rungs=(),
+        shifts=(),
+        transfer=None,
+        collapse=None,
+        outliers=None,
+        runs=0,
+        flops=0,
+    )
+    return checked(read_certificate(study.folder.path, config.hash()) or empty, study)
+
+
+def _complete(study: Study) -> bool:
+    return all(study.folder.run(spec).state() == "done" for spec in study.grid)
+
+
+def _packed(specs: tuple[RunSpec, ...], config: Config, source: TokenSource) -> tuple[RunSpec, ...]:
+    """The same runs, with the packs that the configuration says or that a measurement chooses."""
+    made = Plan(specs, (), ())
+    return (settle_packs(made, config.train) or timetable(config, source, made).plan).grid
+
+
+def _plain(spec: RunSpec) -> str:
+    """What names a run whatever trains it."""
+    return spec.model_copy(update={"engine": type(spec.engine)()}).run_id

@@ -1,0 +1,41 @@
+"""Any source of tokens cut to so many distinct ones, which a run sees again and again, in an order shuffled anew each epoch."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.training.data.order import shuffled
+from testbed.training.data.source import TokenSource, Windows
+
+_POOL = 2**31  # the seed that names the pool: the same windows for every run
+
+
+class Repeated:
+    """The first `unique_tokens` of a source in a fixed order of its own, windows [n, seq_len + 1]."""
+
+    def __init__(self, source: TokenSource, unique_tokens: int) -> None:
+        facts = source.facts
+        self._windows = source.rows(_POOL, 0, max(1, unique_tokens // facts.seq_len))
+        self._source = source
+        self.facts = facts.model_copy(
+            update={
+                "train_tokens": len(self._windows) * facts.seq_len,
+                "fingerprint": hashlib.sha256(f"{facts.fingerprint} {len(self._windows)}".encode()).hexdigest(),
+            }
+        )
+
+    def rows(self, data_seed: int, start: int, count: int) -> Windows:
+        """Training windows [count, seq_len + 1]; every epoch is a permutation of the pool."""
+        epochs, positions = np.divmod(np.arange(start, start + count), len(self._windows))
+        chosen: NDArray[np.int64] = np.empty(count, np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            chosen[here] = shuffled(positions[here], len(self._windows), (int(epoch) << 64) + data_seed)
+        return self._windows[chosen]
+
+    def validation(self) -> Windows:
+        """Those of the whole source."""
+        return self._source.validation()

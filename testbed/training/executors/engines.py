@@ -1,0 +1,82 @@
+"""The engines of a plan's runs: what its configuration leaves open is chosen for the device that trains them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from testbed.config import Train
+from testbed.errors import ConfigError
+from testbed.records import RunSpec
+from testbed.training.data import TokenSource
+from testbed.training.sweep import Plan, same_kind
+from testbed.training.train import Choice, available_bytes, choose_passes, compiling_pays
+
+
+@dataclass(frozen=True)
+class Engines:
+    """A plan with its engines settled, and how each kind of run was chosen for."""
+
+    plan: Plan
+    choices: tuple[Choice, ...]
+
+    def sentences(self) -> list[str]:
+        """What was chosen where a batch does not simply go through at once, and what does not fit."""
+        return list(dict.fromkeys(filter(None, (choice.sentence() for choice in self.choices))))
+
+    def fitting(self) -> Plan:
+        """The plan; ConfigError where a run does not fit its device."""
+        if not all(choice.fits for choice in self.choices):
+            raise ConfigError("; ".join(choice.sentence() for choice in self.choices if not choice.fits))
+        return self.plan
+
+
+def choose_engines(
+    plan: Plan, train: Train, device: torch.device, workers: int, source: Callable[[RunSpec], TokenSource] | None = None
+) -> Engines:
+    """Settle micro-batches, recomputation and shards of every run for `device`, which so many workers share.
+
+    One choice for all runs of a kind; with `source` it is measured on a GPU where memory is short.
+    """
+    kinds = [kind for role in (plan.grid, plan.target) for kind in same_kind(role)]
+    choices = [
+        choose_passes(
+            kind[0],
+            train,
+            device,
+            available_bytes(device, sharers(device, workers, kind[0])),
+            source and source(kind[0]),
+        )
+        for kind in kinds
+    ]
+    chosen = {
+        _name(spec): choice.spec.engine.model_copy(update={"compile": _compiles(kind, train, device)})
+        for kind, choice in zip(kinds, choices, strict=True)
+        for spec in kind
+    }
+    return Engines(plan.trained_by([chosen[_name(spec)] for spec in plan.runs]), tuple(choices))
+
+
+def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bool:
+    """Whether the runs of a kind are compiled where each is trained by itself."""
+    if train.compile != "auto":
+        return train.compile
+    return device.type == "cuda" and kind[0].engine.processes == 1 and compiling_pays(sum(spec.flops for spec in kind))
+
+
+def processes(specs: Sequence[RunSpec]) -> int:
+    """Cores or GPUs that a worker of these runs takes: the most that one of them does."""
+    return max((spec.engine.processes for spec in specs), default=1)
+
+
+def sharers(device: torch.device, workers: int, spec: RunSpec | None = None) -> int:
+    """Processes that share one device's memory: all of a CPU's, a GPU's part of the workers."""
+    if device.type == "cpu":
+        return max(workers, spec.engine.processes if spec else 1)
+    return -(-workers // torch.cuda.device_count())
+
+
+def _name(spec: RunSpec) -> str:
+    return spec.run_id + spec.role

@@ -1,0 +1,87 @@
+"""A worker process: takes packs (run ids, a line each) on its standard input, answers with JSON lines.
+
+Started as `python -m testbed.training.executors.worker FOLDER DEVICE CHECKPOINT_SECONDS` by an executor, with
+the thread counts in its environment. When its input ends, or it is told to stop, it writes a
+checkpoint and leaves: a launcher that was killed never leaves orphans at work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from testbed.errors import TestbedError
+from testbed.records import Eval, RunSpec, as_json
+from testbed.training.data import open_source
+from testbed.training.executors.rank_processes import peers
+from testbed.training.executors.training_run import run_pack
+from testbed.training.store import SweepFolder
+from testbed.training.train import Interruptions, Progress, choose_device
+
+
+def main() -> None:
+    """Answer every pack with its runs' events and outcomes."""
+    folder, device_name, checkpoint_seconds = sys.argv[1:]
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print goes to the log
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("testbed").setLevel(logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # the last is Slurm's, to all of a job
+        signal.signal(number, lambda *_: stop.set())
+    orders: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_listen, args=(orders, stop), daemon=True).start()
+    device = choose_device(device_name)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        sweep = SweepFolder.open(Path(folder))
+        interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
+        _say(answers, {"event": "ready"})
+        while (order := orders.get()) is not None and not stop.is_set():
+            specs = tuple(sweep.find(run_id).spec for run_id in order.split())
+            source = open_source(sweep.config.at(specs[0].cell).data)
+            with peers(sweep, specs[0], device):
+                outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_answer, answers))
+            _say(answers, {"event": "ended", "outcomes": [asdict(outcome) for outcome in outcomes]})
+            if specs[0].engine.processes > 1:
+                os._exit(0)  # ties to other processes do not always end well; the executor starts another worker
+    except TestbedError as error:
+        _say(answers, {"event": "error", "message": str(error)})
+
+
+def _listen(orders: queue.Queue[str | None], stop: threading.Event) -> None:
+    for line in sys.stdin:
+        orders.put(line.strip())
+    stop.set()
+    orders.put(None)
+
+
+def _answer(answers: TextIO, spec: RunSpec, event: Eval | Progress) -> None:
+    if isinstance(event, Eval):
+        _say(answers, {"event": "eval", "run": spec.run_id, "eval": as_json(event)})
+    else:
+        _say(answers, {"event": "progress", "run": spec.run_id, "steps": event.steps})
+
+
+def _say(answers: TextIO, message: dict[str, Any]) -> None:
+    try:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+    except BrokenPipeError:  # the launcher is gone; _listen has noticed too
+        answers = open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+
+if __name__ == "__main__":
+    main()

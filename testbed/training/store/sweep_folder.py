@@ -1,0 +1,231 @@
+"""A sweep's folder: the configuration with its hash, the plan, the runs, the seal, the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, RootModel, ValidationError
+
+from testbed.config import Budget, Config, differences, read_config
+from testbed.errors import FolderError, SealError
+from testbed.files import create_json, read_bytes, write_json, write_text
+from testbed.records import Forecast, RunSpec, Verdict, as_json, problem, read_record
+from testbed.training.store.lock import hold
+from testbed.training.store.run_folder import RunFolder
+
+
+class SweepFolder:
+    """runs/<name>: config.toml, plan.json, runs/, forecast.json, verdict.json, points.csv, report/."""
+
+    def __init__(self, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> None:
+        self.path, self.config, self.specs = path, config, specs
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether `path` is a sweep's folder."""
+        return (path / "config.toml").is_file()
+
+    @classmethod
+    def create(cls, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> SweepFolder:
+        """The folder of this configuration: made anew, or the one that is there if it is of the same.
+
+        Another configuration or other runs in the folder are refused, with the differences; their engines
+        are those that the folder has settled, also where another process has made it at this moment.
+        """
+        if not cls.exists(path):
+            if path.exists() and any(entry.name != "plan.json" for entry in path.iterdir()):
+                raise FolderError(
+                    f"{path}: not empty, and no sweep's folder (no config.toml); give another folder (--out)"
+                )
+            try:
+                create_json(path / "plan.json", _plan(config, specs))
+            except FileExistsError:
+                _refuse_foreign(path / "plan.json", config)
+            _write_config(path, config)
+        folder = cls.open(path)
+        _refuse_changes(folder, config, specs)
+        if folder.config != config:  # in what decides no result: where and how it is executed
+            _write_config(path, config)
+        return cls(path, config, folder.specs)
+
+    @classmethod
+    def open(cls, path: Path) -> SweepFolder:
+        """The sweep in `path`; FolderError where there is none or it was changed."""
+        if not cls.exists(path):
+            raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
+        config = read_config(path / "config.toml")
+        plan = _read_plan(path / "plan.json")
+        if plan.config_hash != config.hash():
+            changed = "; ".join(differences(plan.config, config.identity())) if plan.config else "another hash"
+            raise FolderError(
+                f"{path / 'config.toml'}: changed since the sweep was started ({changed}); undo the change, or start another "
+                "sweep (--out)"
+            )
+        return cls(path, config, tuple(plan.runs.values()))
+
+    def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
+        """The same folder with further runs in its plan, those that are not there yet."""
+        with self.owned():
+            there = SweepFolder.open(self.path).specs
+            known = {spec.run_id for spec in there}
+            every = there + tuple(spec for spec in specs if spec.run_id not in known)
+            write_json(self.path / "plan.json", _plan(self.config, every))
+        return SweepFolder(self.path, self.config, every)
+
+    def run(self, spec: RunSpec) -> RunFolder:
+        """The folder of one run."""
+        return RunFolder(self.path / "runs" / spec.run_id, spec)
+
+    def find(self, run_id: str) -> RunFolder:
+        """The folder of the run with this id."""
+        spec = self._by_id.get(run_id)
+        if spec is None:
+            raise FolderError(f"{self.path}: no run {run_id!r} in the plan; testbed status lists them")
+        return self.run(spec)
+
+    @cached_property
+    def _by_id(self) -> dict[str, RunSpec]:
+        return {spec.run_id: spec for spec in self.specs}
+
+    def of_role(self, role: str) -> tuple[RunSpec, ...]:
+        """The runs of this role ("grid", "target" or "tune")."""
+        return tuple(spec for spec in self.specs if spec.role == role)
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the lock of the sweep's plan; FolderError if another process changes it."""
+        with hold(self.path / "lock", f"{self.path}: another process is changing the plan; repeat the command"):
+            yield
+
+    def budget(self) -> Budget | None:
+        """The budget as it stands in the folder now: another launch may have changed it since this one began."""
+        return read_config(self.path / "config.toml").budget
+
+    def timetable(self) -> dict[str, float]:
+        """The seconds that were reckoned for each run (its share of its pack's), by run id; empty where none were."""
+        try:
+            return _Timetable.model_validate_json(read_bytes(self.path / "timetable.json")).root
+        except (OSError, ValueError, FolderError):
+            return {}  # times are told with it, and nothing is decided
+
+    def keep_timetable(self, seconds: Mapping[str, float]) -> None:
+        """Keep the seconds reckoned for each run, for the time that is left to be told from them."""
+        write_json(self.path / "timetable.json", {run_id: round(each, 3) for run_id, each in seconds.items()})
+
+    @property
+    def forecast_path(self) -> Path:
+        """Where the sealed forecast lies."""
+        return self.path / "forecast.json"
+
+    def has_forecast(self) -> bool:
+        """Whether a forecast has been sealed."""
+        return self.forecast_path.exists()
+
+    def seal(self, forecast: Forecast) -> None:
+        """Write the forecast, once: of two processes one seals."""
+        try:
+            create_json(self.forecast_path, as_json(forecast))
+        except FileExistsError:
+            raise SealError(
+                f"{self.forecast_path}: already sealed, and a sealed forecast is never rewritten; "
+                "for another one start another sweep (--out)"
+            ) from None
+        self.forecast_path.chmod(0o444)
+
+    def forecast(self) -> Forecast:
+        """The sealed forecast; SealError where there is none or it was changed."""
+        path = self.forecast_path
+        try:
+            forecast = Forecast.model_validate_json(read_bytes(path))
+        except FileNotFoundError:
+            raise SealError(f"{path}: no forecast is sealed yet; seal it with testbed predict {self.path}") from None
+        except ValidationError as error:
+            raise SealError(f"{path}: not a forecast ({problem(error)})") from None
+        if forecast.digest != forecast.computed_digest():
+            raise SealError(
+                f"{path}: changed after it was sealed (its digest does not fit); it can no longer be judged"
+            )
+        return forecast
+
+    def write_verdict(self, verdict: Verdict) -> None:
+        """Keep the verdict; it may be taken again, since it follows from the seal and the runs."""
+        write_json(self.path / "verdict.json", as_json(verdict))
+
+    def verdict(self) -> Verdict | None:
+        """The verdict, if it was given."""
+        return read_record(self.path / "verdict.json", Verdict)
+
+
+def _write_config(path: Path, config: Config) -> None:
+    header = f"# The whole configuration of this sweep, defaults spelt out.\n# sha256 {config.hash()}\n\n"
+    write_text(path / "config.toml", header + config.to_toml())
+
+
+def _plan(config: Config, specs: tuple[RunSpec, ...]) -> dict[str, Any]:
+    runs = {spec.run_id: as_json(spec) for spec in specs}
+    return {"config_hash": config.hash(), "config": config.identity(), "runs": runs}
+
+
+class _Plan(BaseModel):
+    """What plan.json holds; read in one go, since there may be ten thousand runs."""
+
+    config_hash: str
+    config: dict[str, Any] = {}
+    runs: dict[str, RunSpec]
+
+
+class _Timetable(RootModel[dict[str, Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]]]):
+    """Seconds by run id."""
+
+
+def _read_plan(path: Path) -> _Plan:
+    try:
+        plan = _Plan.model_validate_json(read_bytes(path))
+    except ValidationError as error:
+        reason: object = problem(error)
+    except OSError as error:
+        reason = error
+    else:
+        changed = next((run_id for run_id, spec in plan.runs.items() if run_id != spec.run_id), None)
+        if changed is None and plan.runs:
+            return plan
+        reason = "no runs in it" if changed is None else f"{changed[:100]!r} is not the id of its run"
+    raise FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
+
+
+def _refuse_foreign(path: Path, config: Config) -> None:
+    """A plan without its configuration is of a process that makes the folder at this moment, or was killed doing it."""
+    if _read_plan(path).config_hash != config.hash():
+        raise FolderError(
+            f"{path}: the plan of another configuration, without its config.toml: a command was stopped here while it made "
+            "the folder, or is making it; delete the file, or give another folder (--out)"
+        )
+
+
+def _refuse_changes(folder: SweepFolder, config: Config, specs: tuple[RunSpec, ...]) -> None:
+    changed = differences(folder.config.identity(), config.identity())
+    if changed:
+        raise FolderError(
+            f"{folder.path}: holds a sweep of another configuration; it differs in {'; '.join(changed)}. "
+            "Undo the change, or start another sweep (--out, or another name)"
+        )
+    old, new = ([_as_planned(spec) for spec in each] for each in (_first_tries(folder.specs), specs))
+    if old != new:
+        first = differences(old[0], new[0])
+        raise FolderError(
+            f"{folder.path}: the same configuration now gives other runs ({'; '.join(first) or 'another list'}): the data or "
+            "the package has changed; start another sweep (--out)"
+        )
+
+
+def _first_tries(specs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
+    return tuple(spec for spec in specs if spec.retry_of is None)
+
+
+def _as_planned(spec: RunSpec) -> dict[str, Any]:
+    """A run without its engine, which is chosen by measuring: once for a folder."""
+    return spec.model_dump(mode="json", exclude={"engine"})

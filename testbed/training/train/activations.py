@@ -1,0 +1,106 @@
+"""How large a network's activations are, and how far the first steps move them: the data of a coordinate check.
+
+Measures only; what the numbers say of a learning-rate rule is judged in validate.transfer. The check
+is that of arXiv:2203.03466, section 3.3 and appendix D.1: with a right rule no coordinate's change grows
+or vanishes with width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from testbed.records import RunSpec
+from testbed.training.data import TokenSource
+from testbed.training.train.device.recompute import blocks_of
+from testbed.training.train.device.selection import make_repeatable, set_precision
+from testbed.training.train.module_learner import ModuleLearner
+
+_TOKENS = 1024  # of the validation windows that the activations are looked at on, about
+_MLP = ("mlp", "feed_forward", "ffn", "fc2", "down")  # what families call the feed-forward's last step
+
+
+def measure_coordinates(spec: RunSpec, source: TokenSource, device: torch.device, steps: int) -> pd.DataFrame:
+    """One row a kind and step (0 to `steps`), of a run of this shape without warm-up, trained by its family's module.
+
+    Columns: width, init_seed, step, kind, size (root mean square over windows, positions and features),
+    change (root mean square of the difference from step 0). Kinds: embedding, attention, mlp, block, logits;
+    attention, mlp and block are taken over all blocks, those that a family's module does not name are left out.
+    """
+    make_repeatable(spec.deterministic)
+    set_precision(spec.precision, device)
+    learner = ModuleLearner(spec, source, device)
+    windows = torch.as_tensor(source.validation()[: max(1, _TOKENS // spec.shape.seq_len)]).to(device, torch.long)
+    first = _activations(learner.network, windows[:, :-1])
+    rows = _rows(spec, 0, first, first)
+    for step in range(steps):
+        learner.optimise(step, 1.0)
+        rows += _rows(spec, step + 1, _activations(learner.network, windows[:, :-1]), first)
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    spec: RunSpec, step: int, now: dict[str, list[Tensor]], first: dict[str, list[Tensor]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "width": spec.shape.width,
+            "init_seed": spec.init_seed,
+            "step": step,
+            "kind": kind,
+            "size": _rms(now[kind]),
+            "change": _rms([a - b for a, b in zip(now[kind], first[kind], strict=True)]),
+        }
+        for kind in now
+    ]
+
+
+def _rms(tensors: list[Tensor]) -> float:
+    return float(torch.stack([t.double().square().mean() for t in tensors]).mean().sqrt())
+
+
+@torch.no_grad()
+def _activations(network: nn.Module, ids: Tensor) -> dict[str, list[Tensor]]:
+    """Outputs of every named place on ids [B, T], by kind."""
+    found: dict[str, list[Tensor]] = {}
+    with _watching(network, found):
+        network.eval()
+        found["logits"] = [network(ids).float()]
+        network.train()
+    return found
+
+
+@contextmanager
+def _watching(network: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[None]:
+    def keep(kind: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            found.setdefault(kind, []).append(tensor.detach().float().clone())
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(kind)) for module, kind in _places(network)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _places(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """The modules whose outputs are the kinds: the first embedding, and the blocks with their parts."""
+    embeddings = [m for m in network.modules() if isinstance(m, nn.Embedding)]
+    if embeddings:
+        yield embeddings[0], "embedding"
+    for block in blocks_of(network):
+        yield block, "block"
+        for name, part in block.named_children():
+            if "att" in name and not any(other in name for other in ("norm", "dropout")):
+                yield part, "attention"
+            elif name in _MLP:
+                yield part, "mlp"

@@ -1,0 +1,1 @@
+"""Devices: which one is used, CUDA graphs and compiled networks, recomputed blocks."""

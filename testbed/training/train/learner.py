@@ -1,0 +1,119 @@
+"""What a learner is: the mutable part of runs of one shape that are trained side by side.
+
+The loop decides when to step, evaluate and branch; a learner does the arithmetic. K is the number of runs.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from testbed.files import digest
+from testbed.records import RunSpec
+from testbed.training.data import TokenSource
+from testbed.training.train.device.selection import set_precision
+from testbed.training.train.feed import sharing
+
+
+class Learner(Protocol):
+    """K networks with their optimisers; all runs do the same steps at the same share of their peak rates.
+
+    Where memory runs out in a step it is done again in passes of half as many windows, with the same
+    arithmetic but for rounding; `rows` are those windows then, None as long as it is as the spec says.
+    """
+
+    rows: int | None
+
+    def optimise(self, step: int, factor: float) -> None:
+        """One optimiser step on the batch of step `step` (from 0) at `factor` times the peak learning rates."""
+        ...
+
+    def split(self, rows: int) -> None:
+        """Have passes of at most so many windows from here on."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What went wrong since the last call and was mended, in sentences."""
+        ...
+
+    def loss_sums(self) -> list[float]:
+        """Sum over the steps since `clear_losses` of each run's mean training loss in nats/token [K]; waits for the device."""
+        ...
+
+    def clear_losses(self) -> None:
+        """Start the sums anew."""
+        ...
+
+    def validate(self) -> list[float]:
+        """Each run's loss in nats/token [K] on the frozen validation windows."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that changes while training, by name; tensors of the learner's own, not copies."""
+        ...
+
+    def layout(self) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        """Shape and type of each tensor of `state`, the same in all processes; gathers nothing."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over a state; the learner then goes on as the one that gave it would."""
+        ...
+
+    def weights(self, run: int) -> dict[str, Tensor]:
+        """The weights of run `run` (from 0) under the parameter names of its family's network."""
+        ...
+
+    def restart(self, specs: tuple[RunSpec, ...]) -> None:
+        """Take up other runs from their start, which are `alike`: in the same memory, so with the same captured step."""
+        ...
+
+
+_idle: dict[str, Learner] = {}  # whose runs have ended, by what they are alike in; on CUDA only
+_MOST_IDLE = 16
+_IDLE_SHARE = 0.25  # of a device's memory that may be in use when another learner is made beside idle ones
+
+
+def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> Learner:
+    """The learner that the specs name: packed runs together, or one run by its family's own module.
+
+    An idle one of runs alike takes them up where there is one, for its step is captured and compiled.
+    """
+    from testbed.training.train.module_learner import ModuleLearner
+    from testbed.training.train.packed_learner import PackedLearner
+
+    set_precision(specs[0].precision, device)
+    idle = _idle.pop(_likeness(specs, device), None)
+    if idle is not None:
+        idle.restart(specs)
+        return idle
+    if _idle and torch.cuda.memory_reserved(device) > _IDLE_SHARE * torch.cuda.mem_get_info(device)[1]:
+        _idle.clear()
+        torch.cuda.empty_cache()
+    if specs[0].engine.pack is None:
+        (spec,) = specs
+        return ModuleLearner(spec, source, device)
+    return PackedLearner(specs, source, device)
+
+
+def retire(learner: Learner, specs: tuple[RunSpec, ...], device: torch.device) -> None:
+    """Its runs have ended: keep it for others alike. Nobody else may use it from here on."""
+    if device.type == "cuda" and specs[0].engine.processes == 1 and learner.rows is None:
+        if len(_idle) == _MOST_IDLE:
+            del _idle[next(iter(_idle))]
+        _idle[_likeness(specs, device)] = learner
+
+
+def _likeness(specs: tuple[RunSpec, ...], device: torch.device) -> str:
+    """What runs have in common that one learner can train after each other.
+
+    Everything that stands in a captured step: all but seeds, rates and horizons, and of those which are
+    the same, since runs that share data share its memory and those that share a rate an update.
+    """
+    first = specs[0]
+    fixed = {"shape", "data", "batch_tokens", "weight_decay", "betas", "clip", "precision", "deterministic", "engine"}
+    updates = [update for spec in specs for update in ((spec.lr, 0.0), (spec.lr_hidden, spec.weight_decay))]
+    equal = [updates.index(update) for update in updates]
+    return digest([first.model_dump(mode="json", include=fixed), sharing(specs), equal, str(device)])

@@ -1,0 +1,257 @@
+"""Training runs side by side: a trunk at constant rate and a cooldown branch at each horizon.
+
+Decides nothing: every step, rate and evaluation is in the specs. Batches and rates are pure functions
+of the step, so runs that were stopped and resumed, or branched from a checkpoint, go through the very
+states of those that were not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from testbed.records import Eval, Horizon, Phase, RunSpec
+from testbed.training.data import TokenSource
+from testbed.training.recipe import branch_eval_steps, schedule_of
+from testbed.training.train import ranks
+from testbed.training.train.checkpoints.checkpoint import Checkpoint, Cursor, restore_generators, save_weights
+from testbed.training.train.checkpoints.rotation import PATHS, Shelf
+from testbed.training.train.checkpoints.validity import cursor_fault, tensors_fault
+from testbed.training.train.device.selection import make_repeatable
+from testbed.training.train.divergence import look, reason_of
+from testbed.training.train.evaluation import bits_per_byte
+from testbed.training.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
+from testbed.training.train.learner import make_learner, retire
+from testbed.training.train.memory.shortage import no_room, with_room
+
+_PROGRESS_SECONDS = 0.5
+_FINITE_EVERY = 32  # steps between looks at the losses; a look makes a GPU wait
+
+_UNDISTURBED = Interruptions()
+
+Keys = frozenset[tuple[int | None, int]]
+
+
+def train(
+    specs: tuple[RunSpec, ...],
+    source: TokenSource,
+    folders: tuple[Path, ...],
+    device: torch.device,
+    recorded: tuple[Keys, ...] = (),
+    interruptions: Interruptions = _UNDISTURBED,
+) -> Iterator[Event]:
+    """Train a pack: `specs` that differ in seeds and learning rates only, each in its folder.
+
+    Yields evaluations in order, progress now and then, and what each run did at the end. Goes on from
+    the checkpoints, which lie in the first run's folder; evaluations whose key is in the run's
+    `recorded` are not repeated. Leaves weights.safetensors in every folder, the annealed weights of the
+    last horizon. Raises Paused when asked to stop.
+    """
+    pack = Pack(specs, source, folders, device, recorded or (frozenset(),) * len(specs), interruptions)
+    yield from pack.resume()
+    yield Progress(pack.cursor.spent_steps)
+    while pack.cursor.horizon < len(pack.horizons):
+        horizon = pack.horizons[pack.cursor.horizon]
+        if not pack.cursor.in_branch:
+            yield from pack.advance(horizon.branch_step, specs[0].trunk_evals, None)
+            if pack.lost:
+                return
+            pack.save("trunk")
+            pack.cursor.in_branch = True
+        yield from pack.advance(horizon.steps, branch_eval_steps(horizon, specs[0].branch_evals), horizon)
+        if pack.lost:
+            return
+        yield from pack.finish_branch()
+    retire(pack.learner, specs, device)
+    yield Finished(pack.cursor.spent_steps, pack.cursor.spent_tokens, pack.seconds)
+
+
+class Pack:
+    """The runs of one pack: where they stand, and what has to be evaluated and saved when."""
+
+    def __init__(
+        self,
+        specs: tuple[RunSpec, ...],
+        source: TokenSource,
+        folders: tuple[Path, ...],
+        device: torch.device,
+        recorded: tuple[Keys, ...],
+        interruptions: Interruptions,
+    ) -> None:
+        make_repeatable(specs[0].deterministic)
+        self.specs, self.folders, self.recorded, self.interruptions = specs, folders, recorded, interruptions
+        self.device = device
+        self.horizons, self.schedule = specs[0].horizons, schedule_of(specs[0].schedule)
+        self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
+        self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
+        self.shelf = Shelf(folders[0], self.cursor.run_ids, self._fault)
+        self.saved = time.monotonic()
+
+    def _fail(self, asked: str) -> None:
+        raise no_room("the network with its optimiser", asked, self.specs[0], self.device)
+
+    @property
+    def lost(self) -> bool:
+        """Whether every run has diverged."""
+        return len(self.cursor.diverged) == len(self.specs)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, the share of one run."""
+        return self.cursor.spent_seconds / len(self.specs)
+
+    def resume(self) -> Iterator[Event]:
+        """Stand where the furthest sound checkpoint stands: inside a branch, on the trunk, or else at the start."""
+        found = self.shelf.furthest(*PATHS)
+        if found is not None:
+            self._take(found)
+        ranks.wait()  # until all processes of the run have read them: one of them writes
+        yield from self._complaints(found)
+        for run, reason in self.cursor.diverged.items():
+            yield Diverged(int(run), reason)
+
+    def advance(self, until: int, eval_steps: tuple[int, ...], branch: Horizon | None) -> Iterator[Event]:
+        """Optimiser steps up to `until`, with the evaluations that fall due; ends early when every run has diverged."""
+        reported = clock = time.monotonic()
+        while self.cursor.step < until and not self.lost:
+            self._optimise(branch)
+            due = self.cursor.step in eval_steps
+            now = time.monotonic()
+            self.cursor.spent_seconds, clock = self.cursor.spent_seconds + now - clock, now
+            if due or self.cursor.step % _FINITE_EVERY == 0:
+                yield from self._diverging()
+            if due:
+                yield from self._evaluations(branch, until)
+            yield from map(Warned, self.learner.notes())
+            if now - reported > _PROGRESS_SECONDS:
+                reported = now
+                yield Progress(self.cursor.spent_steps)
+            stopping, saving = ranks.agreed(
+                self.interruptions.stop(), now - self.saved > self.interruptions.checkpoint_seconds
+            )
+            if stopping or saving:
+                self.save("branch" if branch else "trunk")
+            if stopping:
+                yield Progress(self.cursor.spent_steps)
+                raise Paused
+            clock = time.monotonic()
+
+    def save(self, path: str) -> None:
+        """A checkpoint of the current state."""
+        state = self.learner.state()
+        self.cursor.rows = self.learner.rows
+        if ranks.leads():
+            self.interruptions.check()
+            self.shelf.save(path, state, self.cursor)
+        ranks.wait()
+        self.saved = time.monotonic()
+
+    def finish_branch(self) -> Iterator[Event]:
+        """Leave a finished branch: back to its trunk, or, after the last one, keep its weights.
+
+        Where the trunk's newest checkpoint is no good, back to the one before or to the start; the steps
+        that are done again count once.
+        """
+        branch = self.cursor
+        if branch.horizon + 1 == len(self.horizons):
+            for run, (spec, folder) in enumerate(zip(self.specs, self.folders, strict=True)):
+                weights = self.learner.weights(run)
+                if ranks.leads():
+                    self.interruptions.check()
+                    save_weights(folder / "weights.safetensors", weights, {"run_id": spec.run_id})
+            branch.horizon += 1
+            return
+        trunk = self.shelf.furthest("trunk")
+        if trunk is not None:
+            self._take(trunk)
+        else:
+            self.learner.restart(self.specs)
+            self.cursor = Cursor(branch.run_ids)
+        yield from self._complaints(trunk)
+        again = self.horizons[branch.horizon].branch_step - self.cursor.step
+        self.cursor = replace(
+            self.cursor,
+            horizon=branch.horizon + 1,
+            spent_steps=branch.spent_steps - again,
+            spent_tokens=branch.spent_tokens - again * self.specs[0].batch_tokens,
+            spent_seconds=branch.spent_seconds,
+            diverged=branch.diverged,
+        )
+        self.save("trunk")
+        if ranks.leads():
+            self.shelf.drop("branch")
+
+    def _optimise(self, branch: Horizon | None) -> None:
+        """One optimiser step on the trunk or on `branch`."""
+        cursor, spec = self.cursor, self.specs[0]
+        self.learner.optimise(cursor.step, self._factor(cursor.step, branch))
+        cursor.loss_count += 1
+        cursor.step += 1
+        cursor.spent_steps += 1
+        cursor.tokens += spec.batch_tokens
+        cursor.spent_tokens += spec.batch_tokens
+
+    def _factor(self, step: int, branch: Horizon | None) -> float:
+        spec = self.specs[0]
+        return self.schedule.factor(step, spec.warmup_steps, branch)
+
+    def _evaluations(self, branch: Horizon | None, until: int) -> Iterator[Logged]:
+        """The losses now, annealed where the branch ends at step `until`, of the runs that have not logged them."""
+        key = (branch.tokens if branch else None, self.cursor.step)
+        waiting = [
+            k for k in range(len(self.specs)) if str(k) not in self.cursor.diverged and key not in self.recorded[k]
+        ]
+        if waiting:
+            losses, sums = self.learner.validate(), self.learner.loss_sums()
+            for run in waiting:
+                yield Logged(run, self._eval(self.specs[run], branch, until, losses[run], sums[run]))
+        self.learner.clear_losses()
+        self.cursor.loss_count, self.cursor.looks = 0, self.cursor.looks.cleared()
+
+    def _eval(self, spec: RunSpec, branch: Horizon | None, until: int, loss: float, loss_sum: float) -> Eval:
+        step = self.cursor.step
+        phase: Phase = "stable" if branch is None else "annealed" if step == until else "decaying"
+        return Eval(
+            phase=phase,
+            horizon=branch.tokens if branch else None,
+            step=step,
+            tokens=self.cursor.tokens,
+            flops=self.cursor.tokens * spec.counts.flops_per_token,
+            loss=loss,
+            bpb=bits_per_byte(loss, spec.data),
+            train_loss=loss_sum / self.cursor.loss_count if self.cursor.loss_count else None,
+            lr=spec.lr * self._factor(step - 1, branch),
+            seconds=round(self.seconds, 3),
+        )
+
+    def _diverging(self) -> Iterator[Diverged]:
+        """Look at the losses; the runs that have diverged since the last look."""
+        cursor, spec = self.cursor, self.specs[0]
+        cursor.looks = look(cursor.looks, self.learner.loss_sums(), cursor.loss_count, cursor.step, spec)
+        for run in range(len(self.specs)):
+            reason = reason_of(cursor.looks, run, cursor.step, spec)
+            if reason is not None and str(run) not in cursor.diverged:
+                cursor.diverged[str(run)] = reason
+                yield Diverged(run, reason)
+
+    def _take(self, found: Checkpoint) -> None:
+        self.learner.load(found.tensors)
+        restore_generators(found.tensors)
+        self.cursor = found.cursor
+        if found.cursor.rows is not None:
+            self.learner.split(found.cursor.rows)
+
+    def _fault(self, found: Checkpoint) -> str | None:
+        return cursor_fault(found.cursor, self.specs) or tensors_fault(found.tensors, self.learner.layout())
+
+    def _complaints(self, used: Checkpoint | None) -> Iterator[Warned]:
+        """What is to be said of checkpoints that were no good; they are put out of the way."""
+        if self.shelf.has_unsound:
+            ranks.wait()  # all processes have seen them
+            if ranks.leads():
+                self.shelf.set_aside()
+            yield from map(Warned, self.shelf.complaints(used))
