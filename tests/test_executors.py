@@ -207,7 +207,7 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck
     assert outcome.ending == "failed"
     assert "its worker died 3 times (exit status 70)" in outcome.reason
     (log,) = {Path(line) for line in [outcome.reason.partition("see ")[2]]}
-    assert "this process hangs and is ended" in log.read_text()
+    assert "this process hangs, so it ends itself" in log.read_text()
     assert "stuck/source.py" in log.read_text(), "the stacks of its threads"
 
 

@@ -1,4 +1,4 @@
-"""The purse of a process that trains: it stops what costs more than was reckoned, when the budget is spent."""
+"""Stops a worker once the sweep as a whole has spent its budget."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from testbed.training.store import SweepFolder
 from testbed.training.store.ledger import Ledger
 from testbed.training.store.spending import excess
 
-_LOOKS = 20  # a look at the ledger takes at most one in so many parts of the time
+_PAUSE = 20  # between two readings of the ledger pass at least so many times the seconds that the first one took
 
 
-class Purse:
-    """Looks now and then whether the sweep, all its runs together, has spent more than its budget."""
+class BudgetGuard:
+    """Checks from time to time whether the sweep, all of its runs together, has spent more than its budget."""
 
     def __init__(self, sweep: SweepFolder) -> None:
         self._sweep = sweep
         self._next = 0.0
-        self.empty = False
+        self.exhausted = False
 
-    def look(self) -> None:
-        """Reckon the sessions of all runs, unless that was done a moment ago."""
+    def refresh(self) -> None:
+        """Add up the sessions of all runs, unless that was done a moment ago."""
         budget, started = self._sweep.config.budget, time.monotonic()
         if budget is None or started < self._next:
             return
-        self.empty = excess(Ledger.of(self._sweep).spent, budget)
-        self._next = time.monotonic() + _LOOKS * (time.monotonic() - started)
+        self.exhausted = excess(Ledger.of(self._sweep).spent, budget)
+        self._next = time.monotonic() + _PAUSE * (time.monotonic() - started)

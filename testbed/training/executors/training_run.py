@@ -18,8 +18,8 @@ import torch
 from testbed.errors import DiskError, RunFailed, SealError, TestbedError
 from testbed.records import Eval, Provenance, RunSpec
 from testbed.training.data import TokenSource
-from testbed.training.executors.budget_guard import Purse
-from testbed.training.executors.heartbeat import Heart
+from testbed.training.executors.budget_guard import BudgetGuard
+from testbed.training.executors.heartbeat import Heartbeat
 from testbed.training.store import Held, RunFolder, Superseded, SweepFolder, now
 from testbed.training.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, Warned, train
 from testbed.version import versions
@@ -61,16 +61,16 @@ def run_pack(
     folders = [sweep.run(spec) for spec in specs]
     if all(folder.done() for folder in folders):
         return [Outcome(spec.run_id, "done") for spec in specs]
-    purse = Purse(sweep)
-    purse.look()
-    if purse.empty:
+    budget = BudgetGuard(sweep)
+    budget.refresh()
+    if budget.exhausted:
         return [Outcome(spec.run_id, "paused") for spec in specs]
     try:
         with ExitStack() as stack:
             claims = [stack.enter_context(folder.claimed(execution.lease_seconds)) for folder in folders]
-            heart = Heart(claims, execution.lease_seconds, execution.hang_seconds, purse)
-            stack.enter_context(heart.beating())
-            return _train_owned(sweep, folders, source, device, interruptions, report, heart)
+            heartbeat = Heartbeat(claims, execution.lease_seconds, execution.hang_seconds, budget)
+            stack.enter_context(heartbeat.running())
+            return _train_owned(sweep, folders, source, device, interruptions, report, heartbeat)
     except (Held, Superseded) as reason:
         return [Outcome(spec.run_id, "held", str(reason)) for spec in specs]
     except OSError as error:
@@ -86,7 +86,7 @@ def _train_owned(
     device: torch.device,
     interruptions: Interruptions,
     report: Callable[[RunSpec, Eval | Progress], None],
-    heart: Heart,
+    heartbeat: Heartbeat,
 ) -> list[Outcome]:
     """Train the pack in folders that are this process's own."""
     specs = [folder.spec for folder in folders]
@@ -98,8 +98,10 @@ def _train_owned(
             _check_start(sweep, spec, source)
         for folder in open_runs:
             folder.begin(_provenance(folder.spec, device))
-        watched = replace(interruptions, stop=lambda: interruptions.stop() or heart.purse.empty, check=heart.check)
-        failures = _train_logged(folders, source, device, watched, report, heart)
+        watched = replace(
+            interruptions, stop=lambda: interruptions.stop() or heartbeat.budget.exhausted, check=heartbeat.check
+        )
+        failures = _train_logged(folders, source, device, watched, report, heartbeat)
     except Paused:
         return [Outcome(spec.run_id, "paused") for spec in specs]
     except (DiskError, Superseded, OSError):
@@ -133,7 +135,7 @@ def _train_logged(
     device: torch.device,
     interruptions: Interruptions,
     report: Callable[[RunSpec, Eval | Progress], None],
-    heart: Heart,
+    heartbeat: Heartbeat,
 ) -> dict[str, str]:
     """Train the pack and keep what it yields; the reasons of the runs that diverged, by run id."""
     specs = tuple(folder.spec for folder in folders)
@@ -141,7 +143,7 @@ def _train_logged(
     failures: dict[str, str] = {}
     paths = tuple(folder.checkpoints for folder in folders)
     for event in train(specs, source, paths, device, recorded, interruptions):
-        heart.went_on(event.steps if isinstance(event, (Progress, Finished)) else None)
+        heartbeat.beat(event.steps if isinstance(event, (Progress, Finished)) else None)
         if isinstance(event, Logged):
             folders[event.run].log(event.evaluation)
             report(specs[event.run], event.evaluation)
