@@ -1,10 +1,12 @@
-"""A law as a scikit-learn estimator, for pipelines and cross-validation; scikit-learn itself is not needed."""
+"""A scaling law as a scikit-learn regressor, for pipelines, grid searches and cross-validation.
+
+Needs scikit-learn, which the extra [sklearn] brings; nothing else of the package imports this module.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,19 +15,38 @@ from numpy.typing import ArrayLike, NDArray
 from testbed.analysis.fit.fitting import fit_law
 from testbed.analysis.fit.problem import Loss
 from testbed.analysis.fit.result import Fit
-from testbed.analysis.laws import find_law
+from testbed.analysis.laws import Law, find_law
 from testbed.errors import ConfigError
 
+try:
+    from sklearn.base import BaseEstimator, RegressorMixin
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:
+    raise ImportError(
+        "ScalingLawRegressor needs scikit-learn, which the extra [sklearn] brings: pip install scikit-learn",
+        name=error.name,
+    ) from error
 
-class ScalingLawRegressor:
-    """Fits `law` to X, a table with the law's columns or an array of them in the law's order, and y, its response.
 
-    The arguments are those of `fit_law`. After `fit`: `fit_` (the Fit), `params_`, `n_features_in_`.
+class ScalingLawRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A law as an estimator of its response y from X: a table with the law's columns, or an array of them in its order.
+
+    The parameters are those of `fit_law`. Fitted attributes: `fit_` (the `Fit`), `params_` (its parameters in
+    natural units), `n_features_in_`, and `feature_names_in_` where X was a table.
+
+    >>> import numpy as np
+    >>> n, tokens = (grid.ravel() for grid in np.meshgrid([1e7, 3e7, 1e8, 3e8], [1e9, 1e10, 1e11]))
+    >>> loss = 1.7 + 400 / n**0.34 + 410 / tokens**0.28
+    >>> regressor = ScalingLawRegressor(n_boot=0).fit(np.column_stack([n, tokens]), loss)
+    >>> regressor.params_.round(2).to_dict()
+    {'A': 400.0, 'B': 410.0, 'E': 1.7, 'alpha': 0.34, 'beta': 0.28}
+    >>> regressor.predict([[1e9, 1e11]]).round(3)
+    array([2.389])
     """
 
     def __init__(
         self,
-        law: str = "hoffmann",
+        law: Law | str = "hoffmann",
         loss: Loss | None = None,
         delta: float = 1e-3,
         fixed: Mapping[str, float] | None = None,
@@ -39,42 +60,32 @@ class ScalingLawRegressor:
         self.n_boot = n_boot
         self.seed = seed
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments it was made with; there is nothing deeper."""
-        return {
-            name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"
-        }
+    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike) -> Self:
+        """Fit the law to X and its response y [rows]; where X is a table, its column `run` groups the rows of one run.
 
-    def set_params(self, **params: Any) -> ScalingLawRegressor:
-        """Change arguments; ConfigError for one that it does not have."""
-        unknown = sorted(set(params) - set(self.get_params()))
-        if unknown:
-            raise ConfigError(
-                f"ScalingLawRegressor: no argument {', '.join(unknown)}; accepted: {', '.join(self.get_params())}"
-            )
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike) -> ScalingLawRegressor:
-        """Fit the law; the table may have a column run."""
-        law = find_law(self.law)
+        Raises ConfigError for an array of another width and parameters that `fit_law` refuses, TableError for
+        values that it refuses.
+        """
+        law = self._law
         table = self._table(X).assign(**{law.response: np.asarray(y)})
         self.fit_: Fit = fit_law(
-            law,
-            table,
-            loss=self.loss,
-            delta=self.delta,
-            fixed=self.fixed,
-            n_boot=self.n_boot,
-            seed=self.seed,
+            law, table, loss=self.loss, delta=self.delta, fixed=self.fixed, n_boot=self.n_boot, seed=self.seed
         )
         self.params_ = self.fit_.params
-        self.n_features_in_ = len(law.columns)
+        self.n_features_in_ = np.shape(X)[1]
+        if isinstance(X, pd.DataFrame):
+            self.feature_names_in_ = np.asarray(X.columns, object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
         return self
 
     def predict(self, X: pd.DataFrame | ArrayLike, return_std: bool = False) -> Any:
-        """The response [rows], and with `return_std` the standard deviation of a new run's (see `Fit.get_prediction`)."""
+        """The response [rows]; with `return_std` also the standard deviation [rows] of one new run's response.
+
+        Both are in the response's units; see `Fit.get_prediction` for what the deviation consists of. Raises
+        sklearn's NotFittedError before `fit`.
+        """
+        check_is_fitted(self)
         table = self._table(X)
         if not return_std:
             return self.fit_.predict(table)
@@ -82,16 +93,14 @@ class ScalingLawRegressor:
         scale = prediction.mean if self.fit_.space == "log" else 1.0
         return prediction.mean, scale * prediction.sd_obs
 
-    def score(self, X: pd.DataFrame | ArrayLike, y: ArrayLike) -> float:
-        """The coefficient of determination."""
-        observed = np.asarray(y, np.float64)
-        left = ((observed - self.predict(X)) ** 2).sum()
-        return float(1 - left / ((observed - observed.mean()) ** 2).sum())
+    @property
+    def _law(self) -> Law:
+        return find_law(self.law) if isinstance(self.law, str) else self.law
 
     def _table(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
         if isinstance(X, pd.DataFrame):
             return X
-        names = find_law(self.law).columns
+        names = self._law.columns
         values: NDArray[Any] = np.asarray(X)
         if values.ndim != 2 or values.shape[1] != len(names):
             raise ConfigError(
