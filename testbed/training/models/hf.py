@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from testbed.config import Model
 from testbed.errors import ConfigError
 from testbed.records import Counts, Shape
+from testbed.training.models.causal import attend_causally
 from testbed.training.models.family import depth_of
 
 _NOT_OPTIONS = {"model_type", "architectures", "transformers_version"}  # what a saved configuration says of itself
@@ -68,7 +69,9 @@ class HuggingFaceFamily:
         """The network with the architecture's own initialisation."""
         with torch.random.fork_rng():
             torch.manual_seed(init_seed)
-            return self._network(shape)
+            network = self._network(shape)
+            attend_causally(network.lm, shape.seq_len)
+            return network
 
     def hidden_matrices(self, network: nn.Module) -> set[str]:
         """Every weight of two or more axes that is neither an embedding nor the head."""
