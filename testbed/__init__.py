@@ -10,7 +10,7 @@ The floor plan, from the top. A floor imports only from floors below it, and sib
     points                  the points table: the wall between the wings
     records                 what crosses floors: RunSpec, Eval, Forecast, Verdict
     config                  the one TOML file
-    units, files, registry (classes that users name), errors
+    identity (which fields digests are of), units, files, registry (classes that users name), errors
 
 The training wing (torch) turns a configuration into run folders:
 

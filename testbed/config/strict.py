@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from testbed.identity import Identified
 
 
-class Table(BaseModel):
+class Table(Identified):
     """Strict and frozen: no key that is not known, no value that has to be converted, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

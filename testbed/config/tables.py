@@ -34,6 +34,7 @@ from testbed.config.values import (
 )
 from testbed.config.vary import Cell, axes, cells, merged
 from testbed.files import digest
+from testbed.identity import Label, Later
 from testbed.registry import names_code
 
 _MOST_RUNS = 100_000  # of a grid
@@ -90,7 +91,7 @@ class Data(OpenTable):
     max_tokens: Count | None = Field(None, description="stop preparing after so many tokens")
     val_windows: int = Field(1024, ge=8, le=65536, description="frozen validation windows of seq_len tokens")
     repeat: bool = Field(False, description="allow a run to see its data more than once")
-    unique_tokens: Count | None = Field(
+    unique_tokens: Annotated[Count | None, Later] = Field(
         None, description="train on so many distinct tokens, repeated as often as asked for"
     )
     hf: HuggingFace | None = Field(None, description="loading options of an hf: source")
@@ -139,8 +140,10 @@ class Train(OpenTable):
     base_width: int = Field(32, ge=1, description="hidden matrices learn at lr * base_width / width")
     warmup_steps: int = Field(100, ge=0, description="steps of linear warm-up")
     cooldown: float = Field(0.2, gt=0, lt=1, description="share of a horizon's steps spent decaying to 0")
-    schedule: Text = Field("wsd", description='"wsd", "cosine" or "package.module:Schedule"; it has a table')
-    parts: Texts = Field(
+    schedule: Annotated[Text, Later] = Field(
+        "wsd", description='"wsd", "cosine" or "package.module:Schedule"; it has a table'
+    )
+    parts: Annotated[Texts, Later] = Field(
         (), description='what else happens in a step: "prune", "package.module:Part"; each has a table'
     )
     weight_decay: float = Field(0.1, ge=0, description="decay of hidden matrices, times their learning rate")
@@ -167,7 +170,7 @@ class Train(OpenTable):
     compile: Literal["auto"] | bool = Field(
         "auto", description='torch.compile for single runs: true, false or "auto" (on CUDA, where it is soon paid back)'
     )
-    retry_lr: float | None = Field(
+    retry_lr: Annotated[float | None, Later] = Field(
         None, gt=0, lt=1, description="try each grid run that diverged once more, at so many times its learning rates"
     )
     trunk_evals: int = Field(6, ge=0, le=1000, description="losses logged on a trunk besides its branch points")
@@ -191,13 +194,15 @@ class Grid(_Table):
         "own",
         description='"own" (every run has an order of its own) or a list of seeds, each taken with each init seed',
     )
-    vary: dict[str, Any] = Field(
+    vary: Annotated[dict[str, Any], Later] = Field(
         default_factory=dict, description="further axes: any keys of the configuration, each with a list of values"
     )
-    design: Literal["optimal"] | None = Field(
+    design: Annotated[Literal["optimal"] | None, Later] = Field(
         None, description='"optimal": of these widths, horizons and seeds only what tells most about the target'
     )
-    budget: Count | None = Field(None, description="with a design: training FLOPs that the grid may take")
+    budget: Annotated[Count | None, Later] = Field(
+        None, description="with a design: training FLOPs that the grid may take"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -224,7 +229,7 @@ class Target(_Table):
     tokens: Count = Field(description="horizon of the target")
     init_seeds: Seeds = Field((1000,), description="seeds of the weights")
     data_seeds: DataSeeds | None = Field(None, description="as in the grid, whose it is where not given")
-    at: dict[str, Any] = Field(default_factory=dict, description="its values of what the grid varies")
+    at: Annotated[dict[str, Any], Later] = Field(default_factory=dict, description="its values of what the grid varies")
     processes: int | None = Field(None, ge=1, le=64, description="as in [train], whose it is where not given")
 
 
@@ -254,9 +259,9 @@ class Config(_Table):
     grid: Grid = Field(description="the runs that are fitted")
     target: Target | None = Field(None, description="the larger run that is forecast")
     forecast: Forecast = Field(Forecast(), description="how the forecast is made")
-    execution: Execution = Field(Execution(), description="device, workers, checkpoints")
-    budget: Budget | None = Field(None, description="what the sweep may spend in all")
-    tracker: Tracker | None = Field(None, description="where losses are shown while runs are trained")
+    execution: Annotated[Execution, Label] = Field(Execution(), description="device, workers, checkpoints")
+    budget: Annotated[Budget | None, Label] = Field(None, description="what the sweep may spend in all")
+    tracker: Annotated[Tracker | None, Label] = Field(None, description="where losses are shown while runs are trained")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -305,24 +310,6 @@ class Config(_Table):
         places = [self.data.source, self.model.family, self.execution.executor]
         places = [name for name in places if "." in name.partition(":")[0]]
         return tuple(name for name in (*places, *self.forecast.laws, *self.forecast.beside) if names_code(name))
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides a result, as plain JSON values (so without `execution`, `budget` and `tracker`)."""
-        tree = self.model_dump(mode="json", exclude={"execution", "budget", "tracker"})
-        if self.grid.design is None:  # which leaves the hashes of full grids as they were before there were designs
-            del tree["grid"]["design"], tree["grid"]["budget"]
-        if self.data.unique_tokens is None:
-            del tree["data"]["unique_tokens"]
-        for name, default in (("schedule", "wsd"), ("parts", [])):
-            if tree["train"][name] == default:
-                del tree["train"][name]
-        if not self.grid.vary:
-            del tree["grid"]["vary"]
-        if self.target is not None and not self.target.at:
-            del tree["target"]["at"]
-        if self.train.retry_lr is None:
-            del tree["train"]["retry_lr"]
-        return tree
 
     def hash(self) -> str:
         """SHA-256 of `identity()`, in hexadecimal."""

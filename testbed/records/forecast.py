@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from testbed.files import digest
+from testbed.identity import Label, Later
 from testbed.records.record import Positive, Record, Whole
 
 Above = Annotated[float, Field(gt=0, le=1e100)]
@@ -46,7 +47,7 @@ class TargetFacts(Record):
     n_params_total: Positive
     tokens: Positive
     flops: Positive
-    columns: dict[str, float] = Field(default_factory=dict)
+    columns: Annotated[dict[str, float], Later] = Field(default_factory=dict)
 
 
 class Entropy(Record):
@@ -112,15 +113,13 @@ class Forecast(Record):
     entropy: Entropy | None
     baselines: dict[str, float]
     versions: dict[str, str]
-    missing: tuple[MissingCell, ...] = ()
-    retried: tuple[Retried, ...] = ()
-    digest: str = ""
+    missing: Annotated[tuple[MissingCell, ...], Later] = ()
+    retried: Annotated[tuple[Retried, ...], Later] = ()
+    digest: Annotated[str, Label] = ""
 
     def computed_digest(self) -> str:
-        """SHA-256 of everything but the digest; what is missing or retried counts where anything is."""
-        left_out: dict[str, Any] = {name: True for name in ("missing", "retried") if not getattr(self, name)}
-        left_out |= {"digest": True} | ({} if self.target.columns else {"target": {"columns"}})
-        return digest(self.model_dump(mode="json", exclude=left_out))
+        """SHA-256 of everything but the digest itself, in hexadecimal."""
+        return digest(self.identity())
 
     def sealed(self) -> Forecast:
         """The same forecast with its digest."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.errors import FolderError
 from testbed.files import read_bytes, read_lines
+from testbed.identity import Identified
 
 _LARGEST = 10**30  # far above any real count; a larger one would be no float
 
@@ -17,30 +18,10 @@ Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
 Flops = Annotated[int, Field(ge=0, le=_LARGEST**3)]
 
 
-class Label:
-    """Marks a field that decides nothing: no digest knows it."""
-
-
-class Later:
-    """Marks a field that came after the first digests: they know it only where it is not at its default."""
-
-
-class Record(BaseModel):
+class Record(Identified):
     """A frozen record; unknown fields and wrong types are refused when one is read back."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def identity(self) -> dict[str, Any]:
-        """The plain JSON values of all that decides something, which digests are of."""
-        tree = as_json(self)
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            at_default = value == field.get_default(call_default_factory=True)
-            if Label in field.metadata or (Later in field.metadata and at_default):
-                del tree[name]
-            elif isinstance(value, Record):
-                tree[name] = value.identity()
-        return tree
 
 
 Kind = TypeVar("Kind", bound=Record)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from testbed.files import digest
-from testbed.records.record import Flops, Label, Later, Positive, Record, Whole
+from testbed.identity import Label, Later
+from testbed.records.record import Flops, Positive, Record, Whole
 
 Phase = Literal["stable", "decaying", "annealed"]
 Role = Literal["grid", "target", "tune"]
