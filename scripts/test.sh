@@ -2,11 +2,7 @@
 # Every check: style, types, the floor plan, the tests. Options go to pytest, as in `bash scripts/test.sh -k fit`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash scripts/install.sh dev
+bash scripts/check.sh
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-.venv/bin/mypy
-.venv/bin/lint-imports
 # A file's tests stay together: they share what is costly to set up, and some count what the others tried.
 exec .venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder "$@"
