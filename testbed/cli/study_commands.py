@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from testbed.records import Role
     from testbed.study import Study
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="a configuration, such as configs/quick.toml")]
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="a configuration file, or the name of a built-in one: quick")
+]
 FolderPath = Annotated[Path, typer.Argument(metavar="FOLDER", help="a sweep's folder, such as runs/quick")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a key, as in --set train.lr=0.003")

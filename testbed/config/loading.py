@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from testbed.config.builtin import builtin_configs, find_config
 from testbed.config.tables import Config
 from testbed.errors import ConfigError
 from testbed.registry import allow_code
@@ -38,7 +39,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The same of anyone's configuration, such as that of a sweep's folder: what it names is not agreed to."""
-    path = Path(path)
+    path = find_config(Path(path))
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
@@ -46,7 +47,8 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             raise ConfigError(f"{path}: longer than {_LONGEST:,} bytes, which no configuration is; give a TOML file")
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give a TOML file such as configs/quick.toml") from None
+        names = ", ".join(builtin_configs())
+        raise ConfigError(f"{path}: no such file; give a TOML file, or the name of a built-in one: {names}") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder; give a TOML file such as configs/quick.toml") from None
     except UnicodeDecodeError as error:
