@@ -1,7 +1,7 @@
 """Whether prediction intervals hold on public tables: python scripts/backtest_public.py [design|fresh] ...
 
 Every table is cut at seven computes; the runs below a cut are fitted, those above predicted. The tables
-lie beside the repository (see tests/public_tables.py). Ends with 1 where a bar is missed.
+lie beside the repository (see tests/helpers/public_tables.py). Ends with 1 where a bar is missed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from testbed.analysis.fit.heldout.backtest import backtest
 from testbed.analysis.fit.heldout.coverage import ALL, LABELS, cells, summarised
-from tests.backtest_tables import design_tables, fresh_tables
+from tests.helpers.backtest_tables import design_tables, fresh_tables
 
 SETS = {"design": design_tables, "fresh": fresh_tables}
 

@@ -20,9 +20,9 @@ from testbed.analysis.fit import Fit, fit_law
 from testbed.analysis.fit.heldout.coverage import ALL, LABELS, METHODS, cells, summarised
 from testbed.analysis.fit.problem import Problem
 from testbed.analysis.laws import LAWS
-from tests.oracle import least_cost
-from tests.planted import PLANTED, noisy
-from tests.public_tables import SHARED, fitted_rows, optima
+from tests.helpers.oracle import least_cost
+from tests.helpers.planted import PLANTED, noisy
+from tests.helpers.public_tables import SHARED, fitted_rows, optima
 
 MEASURED = Path(__file__).parents[1] / "configs" / "measured"
 EPOCH = "chinchilla_epoch/runs.csv used_in_published_fit==1"

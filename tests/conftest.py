@@ -1,70 +1,34 @@
-"""Small studies that the tests share; prepared tokens go to a folder of the test run."""
+"""Small studies that the tests share, and the environment of every test and of the processes that it starts."""
+
+# ruff: noqa: E402  # the environment is set before torch is imported
 
 from __future__ import annotations
 
 import os
 import signal
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+
+ROOT = Path(__file__).parents[1]
+os.environ["OMP_NUM_THREADS"] = "1"  # results do not depend on the machine's cores, and tests run side by side
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Processes that tests start import this checkout's package, whichever one is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+pytest.register_assert_rewrite("tests.helpers")
+
+import pandas as pd
 import torch
 
-from testbed.analysis.forecast import Circumstances, fit_laws, make_forecast
-from testbed.analysis.laws import LAWS
 from testbed.config import Config, load_config
-from testbed.config import Forecast as Settings
-from testbed.records import Forecast, RunSpec, TargetFacts
+from testbed.records import Forecast, RunSpec
 from testbed.training.data import TokenSource, open_source
 from testbed.training.executors import LocalExecutor
 from testbed.training.sweep import packs, plan
-from tests.sweeps import LONG, Quiet, fresh, table
-
-TINY = """
-name = "tiny"
-
-[data]
-source = "synthetic:zipf"
-seq_len = 32
-val_windows = 64
-
-[model]
-depth = 2
-head_size = 8
-
-[train]
-batch_tokens = 256
-warmup_steps = 5
-trunk_evals = 2
-pack = 2
-
-[grid]
-widths = [8, 16, 24]
-tokens = [10_240, 20_480, 40_960]
-init_seeds = [0, 1]
-
-[target]
-width = 32
-tokens = 81_920
-init_seeds = [7, 8]
-
-[forecast]
-bootstrap = 100
-"""
-
-
-SLOWLY = """
-import os, time
-from pathlib import Path
-from testbed.training.data.synthetic import ZipfSource
-class Slow(ZipfSource):
-    def rows(self, *arguments):
-        pause = Path(os.environ["SLOW"])
-        time.sleep(float(pause.read_text()) if pause.exists() else 0)
-        return super().rows(*arguments)
-"""
+from tests.helpers.planted_sweep import planted_forecast, planted_points
+from tests.helpers.sweeps import LONG, SLOWLY, TINY, Quiet, fresh, table
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -121,8 +85,6 @@ def long_undisturbed(tiny_toml: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real text of some 3 MB in a few hundred small files: part of the standard library."""
-    import sysconfig
-
     folder = tmp_path_factory.mktemp("text")
     root = Path(sysconfig.get_paths()["stdlib"])
     for index, path in enumerate(sorted(root.glob("*.py"))):
@@ -133,59 +95,6 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             continue
         (folder / f"{index:04d}.txt").write_bytes(content)
     return folder
-
-
-TRUTH = {
-    "hoffmann": {"A": 30.0, "B": 900.0, "E": 1.2, "alpha": 0.35, "beta": 0.45},
-    "kaplan": {"A": 480.0, "B": 1e6, "E": 0.9, "a": 0.6, "b": 0.3},
-}
-
-
-def planted_points(law: str, noise: float = 0.0, seeds: int = 3, seed: int = 0) -> pd.DataFrame:
-    """A points table that follows a law: 5 sizes x 4 horizons x seeds, and a target of 2 seeds; noise is relative."""
-    rng = np.random.default_rng(seed)
-    truth = {name: np.array([[value]]) for name, value in TRUTH[law].items()}
-    rows = []
-    cells = [("grid", n, (3e5, 1e6, 3e6, 1e7), seeds) for n in (3e3, 1e4, 3e4, 1e5, 3e5)] + [("target", 1e6, (3e7,), 2)]
-    for role, n, horizons, count in cells:
-        for init in range(count):
-            shared = rng.normal() * noise
-            for tokens in horizons:
-                columns = {"n": np.array([n]), "tokens": np.array([tokens])}
-                loss = float(LAWS[law].value(truth, columns)[0, 0]) * np.exp(0.9 * shared + 0.4 * noise * rng.normal())
-                rows.append(
-                    {
-                        "run": f"{role}-{n:.0f}-{init}",
-                        "role": role,
-                        "n_params_non_embedding": n,
-                        "n_params_total": 1.5 * n,
-                        "tokens": tokens,
-                        "flops": 6.5 * n * tokens,
-                        "loss": loss,
-                        "phase": "annealed",
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def target_facts(points: pd.DataFrame) -> TargetFacts:
-    rows = points[points["role"] == "target"]
-    first = rows.iloc[0]
-    return TargetFacts(
-        runs=tuple(rows["run"]),
-        width=64,
-        n_params_non_embedding=int(first["n_params_non_embedding"]),
-        n_params_total=int(first["n_params_total"]),
-        tokens=int(first["tokens"]),
-        flops=int(first["flops"]),
-    )
-
-
-def planted_forecast(points: pd.DataFrame, after_the_fact: bool = False, **settings: object) -> Forecast:
-    chosen = Settings(**({"bootstrap": 100} | settings))
-    circumstances = Circumstances("planted", "c" * 64, "2026-01-01T00:00:00+00:00", after_the_fact, {"testbed": "0"})
-    fits = fit_laws(points, chosen, "planted")
-    return make_forecast(points, fits, target_facts(points), chosen, circumstances)
 
 
 @pytest.fixture(scope="session")

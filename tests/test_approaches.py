@@ -8,8 +8,7 @@ from scipy.spatial import ConvexHull
 from testbed.analysis.fit.approaches import approach_1, approach_2
 from testbed.analysis.fit.approaches.isoflop import budgets_of
 from testbed.errors import ConfigError, TableError
-
-from .public_tables import SHARED, needs_shared
+from tests.helpers.public_tables import SHARED, needs_shared
 
 BUDGETS = np.geomspace(1e18, 1e21, 8)
 LAW = {"A": 482.0, "B": 2085.0, "E": 1.82, "alpha": 0.348, "beta": 0.366}

@@ -20,9 +20,8 @@ from testbed.sharing.unpacking import unpack
 from testbed.study import Study
 from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
-
-from .conftest import TINY
-from .finished import finish_by_law, sweep_of
+from tests.helpers.finished import finish_by_law, sweep_of
+from tests.helpers.sweeps import TINY
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from testbed.records import Component, Horizon
 from testbed.study import settle
 from testbed.training.data import open_source
 from testbed.training.recipe import part_of, schedule_of
-from tests.sweeps import Quiet
+from tests.helpers.sweeps import Quiet
 
 HORIZON = Horizon(tokens=25_600, steps=100, branch_step=0)
 SMALL = """

@@ -11,10 +11,9 @@ from testbed.analysis.fit.heldout.backtest import _gauss_newton, backtest, backt
 from testbed.analysis.fit.heldout.coverage import ALL, METHODS, cells, distance, scored, summarised
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-
-from .backtest_tables import design_tables, fresh_tables
-from .planted import PLANTED, noisy
-from .public_tables import needs_shared
+from tests.helpers.backtest_tables import design_tables, fresh_tables
+from tests.helpers.planted import PLANTED, noisy
+from tests.helpers.public_tables import needs_shared
 
 HOFFMANN = LAWS["hoffmann"]
 

@@ -15,8 +15,7 @@ from testbed.cli.app import main
 from testbed.config import load_config
 from testbed.registry import CONSENT
 from testbed.study import Study
-
-from .test_executors import Quiet
+from tests.helpers.sweeps import Quiet
 
 HEADER = "n_params,tokens,loss\n"
 ROWS = [f"{n},{d},{2 + 30 / n**0.35 + 900 / d**0.45}" for n in (1e4, 1e5, 1e6) for d in (1e6, 1e7, 1e8)]

@@ -16,7 +16,7 @@ from testbed.training.executors import LocalExecutor, settle_packs
 from testbed.training.store.ledger import Entry, Ledger, Spend
 from testbed.training.store.spending import affordable, excess
 from testbed.training.sweep import packs, plan
-from tests.sweeps import LONG, SLOW, Quiet, fresh, processes_of, table, wait_for
+from tests.helpers.sweeps import LONG, SLOW, Quiet, fresh, processes_of, table, wait_for
 
 
 def begin(tiny_toml, path, *overrides):

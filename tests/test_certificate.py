@@ -21,9 +21,7 @@ from testbed.analysis.report.certificate.certificate_sentences import (
     verdict_sentence,
 )
 from testbed.analysis.report.style import configured
-
-from .test_coordinates import planted
-from .test_tuning import PLACES, brackets
+from tests.helpers.brackets import PLACES, brackets, coordinate_table
 
 STEADY = {"block": 0.05, "mlp": -0.1, "logits": 0.7}
 
@@ -35,7 +33,7 @@ def certificate(table, powers=None, **parts):
         "study": "planted", "config_hash": "c" * 64, "made_at": "2026-01-01T00:00:00+00:00", "level": 0.9,
         "batch_tokens": 512, "lr": 0.006, "runs": 56, "flops": 10**12, "shifts": (), "collapse": None, "outliers": None,
     }  # fmt: skip
-    transfer = judge_coordinates(planted(powers or STEADY))
+    transfer = judge_coordinates(coordinate_table(powers or STEADY))
     return Certificate(
         **(facts | parts), corners=tuple(c for c, _ in judged), trend=trend, rungs=rungs, transfer=transfer
     )

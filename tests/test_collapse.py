@@ -10,8 +10,7 @@ from testbed.analysis.certificate.collapse import collapse
 from testbed.analysis.certificate.outliers import find_outliers
 from testbed.analysis.forecast import fit_laws
 from testbed.config import Forecast as Settings
-
-from .conftest import planted_points
+from tests.helpers.planted_sweep import planted_points
 
 WIDTHS = (16, 24, 32, 48)
 SETTINGS = Settings(laws=("hoffmann",), bootstrap=100)

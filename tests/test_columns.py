@@ -12,8 +12,7 @@ from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
 from testbed.points import USUAL_NAMES, derived_columns, fit_columns, map_columns
 from testbed.points.names import COUNTS, DERIVED
-
-from .public_tables import SHARED, needs_shared
+from tests.helpers.public_tables import SHARED, needs_shared
 
 NDL = ("n", "tokens", "loss")
 

@@ -17,8 +17,7 @@ from testbed.analysis.laws.hoffmann import Hoffmann
 from testbed.analysis.laws.kaplan import Kaplan
 from testbed.analysis.laws.law import Law, real
 from testbed.errors import ConfigError, TableError
-
-from .public_tables import SHARED, needs_shared
+from tests.helpers.public_tables import SHARED, needs_shared
 
 
 def runs(count=90, seed=0, noise=0.003, law="hoffmann", n=(2e7, 5e9), ratio=(5.0, 400.0), **theta):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,6 +10,7 @@ from testbed.analysis.certificate.coordinate_check import judge_coordinates
 from testbed.training.models import find_family
 from testbed.training.sweep import learning_rates
 from testbed.training.train.activations import measure_coordinates
+from tests.helpers.brackets import coordinate_table
 
 WIDTHS = (8, 16, 32, 64)
 CPU = torch.device("cpu")
@@ -79,21 +77,8 @@ def test_sizes_are_root_mean_squares_of_what_the_network_gives(tiny_spec, tiny_c
     assert (table["change"] == 0).all()  # nothing learns at rate 0
 
 
-def planted(powers, noise=0.0, seeds=3):
-    rng = np.random.default_rng(0)
-    rows = []
-    for width in (16, 32, 64):
-        for seed in range(seeds):
-            for kind, power in powers.items():
-                scatter = math.exp(noise * rng.normal())
-                rows.append({"width": width, "init_seed": seed, "step": 0, "kind": kind, "size": 1.0, "change": 0.0})
-                change = 0.1 * width**power * scatter
-                rows.append({"width": width, "init_seed": seed, "step": 5, "kind": kind, "size": 1.0, "change": change})
-    return pd.DataFrame(rows)
-
-
 def test_planted_slopes_are_found():
-    found = judge_coordinates(planted({"block": 0.0, "mlp": 1.0, "attention": -0.7, "logits": 0.25}))
+    found = judge_coordinates(coordinate_table({"block": 0.0, "mlp": 1.0, "attention": -0.7, "logits": 0.25}))
     slopes = {kind.kind: (round(kind.change_slope, 9), kind.trend) for kind in found.kinds}
     assert slopes == {
         "block": (0.0, "steady"),
@@ -107,7 +92,7 @@ def test_planted_slopes_are_found():
 
 
 def test_growing_logits_are_told_and_are_not_the_hidden_rules_fault():
-    found = judge_coordinates(planted({"block": 0.05, "logits": 0.8}, noise=0.02))
+    found = judge_coordinates(coordinate_table({"block": 0.05, "logits": 0.8}, noise=0.02))
     assert found.hidden_steady
     assert [kind.kind for kind in found.moving] == ["logits"]
     assert 0 < found.kinds[0].error < 0.1

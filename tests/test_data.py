@@ -12,6 +12,7 @@ from testbed.training.data import BlockReader, open_source
 from testbed.training.data.order import shuffled
 from testbed.training.data.tokenizers import BpeTokenizer, train_bpe
 from testbed.training.data.validation import near_duplicates
+from tests.helpers.corpora import text_data
 
 # --- order ------------------------------------------------------------------------------------
 
@@ -87,12 +88,8 @@ def test_blocks_are_the_rows_of_their_steps():
 # --- text -------------------------------------------------------------------------------------
 
 
-def text(folder, **changes):
-    return Data(**{"source": f"text:{folder}", "seq_len": 64, "val_windows": 64} | changes)
-
-
 def test_a_text_source_is_a_function_of_seed_and_row(text_folder):
-    source, again = open_source(text(text_folder)), open_source(text(text_folder))
+    source, again = open_source(text_data(text_folder)), open_source(text_data(text_folder))
     assert source.facts == again.facts
     assert np.array_equal(source.rows(1, 100, 50), again.rows(1, 100, 50))
     assert np.array_equal(source.rows(1, 120, 5), source.rows(1, 100, 50)[20:25])
@@ -100,7 +97,7 @@ def test_a_text_source_is_a_function_of_seed_and_row(text_folder):
 
 
 def test_an_epoch_shows_every_window_once_and_the_next_another_order(text_folder):
-    source = open_source(text(text_folder, seq_len=256))
+    source = open_source(text_data(text_folder, seq_len=256))
     n = source.facts.train_tokens // 256
     first = [row.tobytes() for row in source.rows(0, 0, n)]
     second = [row.tobytes() for row in source.rows(0, n, n)]
@@ -112,13 +109,13 @@ def test_an_epoch_shows_every_window_once_and_the_next_another_order(text_folder
 
 def test_windows_are_the_text_itself(text_folder):
     whole = b"\0".join(path.read_bytes() for path in sorted(text_folder.iterdir()))
-    for row in open_source(text(text_folder)).rows(0, 0, 20):
+    for row in open_source(text_data(text_folder)).rows(0, 0, 20):
         for piece in bytes(row.astype(np.uint8)).split(b"\0"):
             assert piece in whole
 
 
 def test_no_validation_window_nearly_repeats_the_training_text(text_folder):
-    source = open_source(text(text_folder))
+    source = open_source(text_data(text_folder))
     train = bytes(np.asarray(source._corpus.train).astype(np.uint8))
     for window in source.validation():
         pieces = [bytes(window[i : i + 32].astype(np.uint8)) for i in range(len(window) - 31)]
@@ -138,14 +135,14 @@ def test_copies_of_a_document_stay_on_one_side_of_the_split(tmp_path):
     documents = ["".join(rng.choice(list("abcdefgh \n"), 2000)) for _ in range(100)]
     for index, document in enumerate(documents * 3):
         (tmp_path / f"{index}.txt").write_text(document)
-    source = open_source(text(tmp_path, val_windows=32))
+    source = open_source(text_data(tmp_path, val_windows=32))
     assert len(source.validation()) == 32
 
 
 def test_bits_per_byte_of_bytes_and_bpe_have_the_bytes_of_the_text(text_folder):
-    plain = open_source(text(text_folder)).facts
+    plain = open_source(text_data(text_folder)).facts
     assert plain.val_bytes == plain.val_tokens
-    merged = open_source(text(text_folder, tokenizer="bpe", vocab_size=500)).facts
+    merged = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=500)).facts
     assert merged.vocab_size == 500
     assert 1.3 < merged.val_bytes / merged.val_tokens < 4
 
@@ -158,9 +155,9 @@ def test_bpe_stands_for_its_bytes_and_is_trained_once(text_folder, tmp_path):
     for document, ids in zip(documents, tokenizer.encode(documents), strict=True):
         assert lengths[ids].sum() == len(document)
         assert tokenizer._library.decode(ids.tolist()).encode() == document
-    first = open_source(text(text_folder, tokenizer="bpe", vocab_size=400))
+    first = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=400))
     written = (first._corpus.folder / "tokenizer.json").stat().st_mtime_ns
-    again = open_source(text(text_folder, tokenizer="bpe", vocab_size=400))
+    again = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=400))
     assert (again._corpus.folder / "tokenizer.json").stat().st_mtime_ns == written
 
 
@@ -170,7 +167,7 @@ def test_a_vocabulary_beyond_16_bits_is_stored_in_32(tmp_path):
     for index in range(60):
         pairs = rng.integers(0, len(words), (3000, 2))
         (tmp_path / f"{index}.txt").write_text(" ".join(words[i] + words[j] for i, j in pairs))
-    source = open_source(text(tmp_path, tokenizer="bpe", vocab_size=66_000, val_windows=8))
+    source = open_source(text_data(tmp_path, tokenizer="bpe", vocab_size=66_000, val_windows=8))
     assert source.rows(0, 0, 2).dtype == np.uint32
     assert source.facts.vocab_size == 66_000
 
@@ -179,9 +176,9 @@ def test_a_changed_text_is_prepared_anew(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(60):
         (tmp_path / f"{index}.txt").write_bytes(bytes(rng.integers(32, 127, 3000).astype(np.uint8)))
-    before = open_source(text(tmp_path, val_windows=8)).facts
+    before = open_source(text_data(tmp_path, val_windows=8)).facts
     (tmp_path / "0.txt").write_bytes(b"something else " * 200)
-    assert open_source(text(tmp_path, val_windows=8)).facts.fingerprint != before.fingerprint
+    assert open_source(text_data(tmp_path, val_windows=8)).facts.fingerprint != before.fingerprint
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -193,7 +190,7 @@ def test_a_local_builder_of_datasets(tmp_path, text_folder, streaming, monkeypat
             rows.write(json.dumps({"body": file.read_text()}) + "\n")
     options = HuggingFace(data_files=(str(path),), field="body", streaming=streaming)
     source = open_source(Data(source="hf:json", seq_len=64, val_windows=32, hf=options))
-    direct = open_source(text(text_folder, val_windows=32))
+    direct = open_source(text_data(text_folder, val_windows=32))
     assert source.facts.source == "hf:json"
     assert abs(source.facts.train_tokens / direct.facts.train_tokens - 1) < 0.2
     wrong = options.model_copy(update={"field": "text"})
@@ -213,26 +210,26 @@ def test_a_dataset_that_is_not_there_is_told(tmp_path, monkeypatch):
 
 def test_a_missing_path_and_an_empty_folder(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
-        open_source(text(tmp_path / "none"))
+        open_source(text_data(tmp_path / "none"))
     with pytest.raises(DataError, match="the folder holds no files"):
-        open_source(text(tmp_path))
+        open_source(text_data(tmp_path))
 
 
 def test_a_file_that_is_not_utf8_is_named_with_its_byte(tmp_path):
     (tmp_path / "good.txt").write_text("good " * 1000)
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 1000)
     with pytest.raises(DataError, match=r"latin\.txt: not UTF-8 at byte 3"):
-        open_source(text(tmp_path))
+        open_source(text_data(tmp_path))
 
 
 def test_too_little_text_for_the_validation_windows(text_folder, tmp_path):
     with pytest.raises(
         DataError, match=r"found \d+ validation windows of 64 tokens .* data\.val_windows asks for 65536"
     ):
-        open_source(text(text_folder, val_windows=65536))
+        open_source(text_data(text_folder, val_windows=65536))
     (tmp_path / "a.txt").write_text("short")
     with pytest.raises(DataError, match="no documents fell into the"):
-        open_source(text(tmp_path))
+        open_source(text_data(tmp_path))
 
 
 def test_a_stripped_standard_library_is_told(tmp_path, monkeypatch):
@@ -259,8 +256,8 @@ def test_a_source_of_ones_own():
 
 def test_preparing_stops_after_the_tokens_asked_for(text_folder):
     whole, part = (
-        open_source(text(text_folder)).facts,
-        open_source(text(text_folder, max_tokens="2M", val_windows=8)).facts,
+        open_source(text_data(text_folder)).facts,
+        open_source(text_data(text_folder, max_tokens="2M", val_windows=8)).facts,
     )
     assert part.train_tokens < whole.train_tokens
     assert 2_000_000 <= part.train_tokens + 64 < 2_600_000

@@ -35,7 +35,7 @@ from testbed.study.grid_design import candidates_of, rung_specs, target_columns
 from testbed.training.data import TokenSource
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import plan, rungs
-from tests.conftest import TRUTH, planted_points
+from tests.helpers.planted_sweep import TRUTH, planted_points
 
 NOISE = Noise(0.003, 0.002)
 TARGET = {"n": 1e6, "tokens": 3e7, "flops": 6e6 * 3e7}

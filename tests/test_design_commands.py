@@ -13,7 +13,7 @@ from testbed.analysis.design.simulation import Planned
 from testbed.analysis.laws import LAWS
 from testbed.cli.app import app
 from testbed.errors import ConfigError, TableError
-from tests.conftest import TRUTH, planted_forecast, planted_points
+from tests.helpers.planted_sweep import TRUTH, planted_forecast, planted_points
 
 PLANNED = tuple(Planned(n, (3e5, 1e6, 3e6, 1e7), 6.5 * n, 3) for n in (3e3, 1e4, 3e4, 1e5, 3e5))
 TARGET = {"n": 1e6, "tokens": 3e7, "flops": 6.5e6 * 3e7}

@@ -17,10 +17,9 @@ from testbed.analysis.fit.diagnostics.refits import Refits
 from testbed.analysis.fit.search import Search
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-
-from .planted.design import noisy
-from .planted.families import PLANTED
-from .public_tables import SHARED, needs_shared
+from tests.helpers.planted.design import noisy
+from tests.helpers.planted.families import PLANTED
+from tests.helpers.public_tables import SHARED, needs_shared
 
 TRUTH = {"A": 480.0, "B": 2100.0, "E": 1.8, "alpha": 0.35, "beta": 0.37}
 

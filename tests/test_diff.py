@@ -13,9 +13,8 @@ from testbed.cli.app import app
 from testbed.errors import ConfigError, TableError
 from testbed.files import write_json
 from testbed.sharing.archive import pack
-
-from .conftest import TINY
-from .finished import finish_by_law, sweep_of
+from tests.helpers.finished import finish_by_law, sweep_of
+from tests.helpers.sweeps import TINY
 
 TRUTH = {"A": 30.0, "B": 900.0, "E": 1.2, "alpha": 0.35, "beta": 0.45}
 CHEAPER = TRUTH | {"A": 18.0, "B": 1400.0, "E": 1.25}  # better when small, worse when large

@@ -21,7 +21,7 @@ from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import packs, plan
 from testbed.training.train import Logged, train
 from testbed.training.train.checkpoints.checkpoint import read_checkpoint
-from tests.test_executors import processes_of
+from tests.helpers.sweeps import processes_of
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from testbed.errors import TestbedError
 from testbed.training.executors import LocalExecutor, Outcome
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
-from tests.sweeps import LONG, Quiet, fresh, processes_of, table, wait_for
+from tests.helpers.sweeps import LONG, Quiet, fresh, processes_of, table, wait_for
 
 
 @pytest.fixture(scope="module")

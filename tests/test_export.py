@@ -17,9 +17,8 @@ from testbed.training.data import open_source
 from testbed.training.data.text import TextSource
 from testbed.training.models import find_family
 from testbed.training.train.checkpoints.checkpoint import read_weights, save_weights
-
-from .conftest import TINY
-from .finished import AT, leave_records, sweep_of, train_here
+from tests.helpers.finished import AT, leave_records, sweep_of, train_here
+from tests.helpers.sweeps import TINY
 
 ALONE = TINY.replace("pack = 2", 'pack = "none"').replace("10_240, 20_480, 40_960", "10_240, 20_480")
 TEXT = ALONE.replace("synthetic:zipf", "text:{folder}").replace("init_seeds = [0, 1]", "init_seeds = [0]")

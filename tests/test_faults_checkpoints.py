@@ -9,9 +9,8 @@ from testbed.errors import FolderError
 from testbed.records import Eval
 from testbed.training.train import Interruptions, Paused, Warned, train
 from testbed.training.train.checkpoints.checkpoint import Unsound, read_checkpoint, read_weights
-
-from .test_packed import pack_of
-from .test_train import CPU, StopAfter, losses, train_one, weights
+from tests.helpers.damage import empty, flip, truncate
+from tests.helpers.single_runs import CPU, StopAfter, losses, pack_of, train_one, weights
 
 TRUNK, BEFORE = "trunk.safetensors", "trunk.previous.safetensors"
 BRANCH, BRANCH_BEFORE = "branch.safetensors", "branch.previous.safetensors"
@@ -41,20 +40,6 @@ def goes_on(spec, source, folder, events):
     new = list(train_one(spec, source, folder, CPU, recorded))
     events += new
     return [event.message for event in new if isinstance(event, Warned)]
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip(path, where=None):
-    content = bytearray(path.read_bytes())
-    content[len(content) * 3 // 4 if where is None else where] ^= 4
-    path.write_bytes(bytes(content))
-
-
-def empty(path):
-    path.write_bytes(b"")
 
 
 def same(spec, folder, events, undisturbed):

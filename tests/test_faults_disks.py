@@ -14,8 +14,7 @@ from testbed.study import Study
 from testbed.training.executors import LocalExecutor
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
-
-from .sweeps import Quiet, fresh, table, wait_for
+from tests.helpers.sweeps import Quiet, fresh, table, wait_for
 
 SMALL = (
     "grid.widths=[8, 16]",

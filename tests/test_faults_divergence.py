@@ -4,8 +4,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -18,10 +16,9 @@ from testbed.study import Study
 from testbed.training.store import SweepFolder
 from testbed.training.train import Diverged, Finished, Interruptions, Paused
 from testbed.training.train.divergence import ABOVE, LONG
-
-from .sweeps import Quiet, fresh
-from .test_packed import pack_of
-from .test_train import CPU, StopAfter, losses, train_one
+from tests.helpers.command_line import command
+from tests.helpers.single_runs import CPU, StopAfter, losses, pack_of, train_one
+from tests.helpers.sweeps import Quiet, fresh
 
 FAST = ("grid.tokens=[5_120, 10_240, 20_480]", "target.tokens=40_960", "execution.workers=1")
 
@@ -111,11 +108,6 @@ def failed(tiny_toml, tmp_path_factory):
     with pytest.raises(RunFailed) as caught:
         study.train("grid", Quiet())
     return study, str(caught.value)
-
-
-def command(*arguments):
-    line = [sys.executable, "-m", "testbed", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def test_the_sweep_goes_on_and_says_what_can_be_done(failed):

@@ -20,9 +20,8 @@ from testbed.training.train.learner import make_learner
 from testbed.training.train.memory.shortage import with_room
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.packed_learner import PackedLearner
-
-from .sweeps import fresh
-from .test_train import CPU, StopAfter, train_one
+from tests.helpers.single_runs import CPU, StopAfter, train_one
+from tests.helpers.sweeps import fresh
 
 WIDE = (
     'train.pack="none"',

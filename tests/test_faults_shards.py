@@ -11,9 +11,8 @@ from testbed.config import Data
 from testbed.config.tables import HuggingFace
 from testbed.errors import DataError
 from testbed.training.data import open_source
-
-from .test_data import text
-from .test_faults_checkpoints import empty, flip, truncate
+from tests.helpers.corpora import text_data
+from tests.helpers.damage import empty, flip, truncate
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def same(first, again):
 @pytest.mark.parametrize("name", ["train.bin", "val.bin", "meta.json", "windows-64-16.npy", "windows-64-16.json"])
 @pytest.mark.parametrize("damage", [truncate, flip, empty, remove])
 def test_what_was_damaged_is_prepared_again(small, cache, caplog, name, damage):
-    config = text(small, val_windows=16)
+    config = text_data(small, val_windows=16)
     first = open_source(config)
     tokens = np.array(first.tokens)
     (folder,) = cache.iterdir()
@@ -65,7 +64,7 @@ def test_what_was_damaged_is_prepared_again(small, cache, caplog, name, damage):
 
 
 def test_a_damaged_tokenizer_is_trained_again(small, cache, caplog):
-    config = text(small, val_windows=16, tokenizer="bpe", vocab_size=300)
+    config = text_data(small, val_windows=16, tokenizer="bpe", vocab_size=300)
     first = open_source(config)
     (folder,) = cache.iterdir()
     flip(folder / "tokenizer.json")
@@ -74,7 +73,7 @@ def test_a_damaged_tokenizer_is_trained_again(small, cache, caplog):
 
 
 def test_a_foreign_shard_is_noticed(small, cache, caplog, text_folder):
-    config, other = text(small, val_windows=16), text(text_folder, val_windows=16)
+    config, other = text_data(small, val_windows=16), text_data(text_folder, val_windows=16)
     first = open_source(config)
     tokens = np.array(first.tokens)
     (mine,) = cache.iterdir()

@@ -15,8 +15,7 @@ from testbed.study import Study
 from testbed.training.executors import LocalExecutor
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
-
-from .sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
+from tests.helpers.sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 
 LONG = (
     SLOW,

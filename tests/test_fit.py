@@ -14,18 +14,10 @@ from testbed.analysis.fit.resampling import Rows
 from testbed.analysis.fit.solver import minimise
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-
-from .conftest import TRUTH, planted_points
-from .oracle import least_cost
-from .planted import PLANTED, noisy
-from .public_tables import fitted_rows, needs_shared, optima
-
-
-def clean(points):
-    grid = points[points["role"] == "grid"]
-    return pd.DataFrame(
-        {"n": grid["n_params_non_embedding"], "tokens": grid["tokens"], "loss": grid["loss"], "run": grid["run"]}
-    ).reset_index(drop=True)
+from tests.helpers.oracle import least_cost
+from tests.helpers.planted import PLANTED, noisy
+from tests.helpers.planted_sweep import TRUTH, clean, planted_points
+from tests.helpers.public_tables import fitted_rows, needs_shared, optima
 
 
 def rows_of(points, replicates="separate"):

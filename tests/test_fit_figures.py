@@ -25,8 +25,7 @@ from testbed.analysis.report.fit.plane import budgets_of, optimum
 from testbed.analysis.report.fit.response import DRAWN, fitted_rows
 from testbed.analysis.report.style import brief, letter, log_ticks, ticks
 from testbed.errors import ConfigError, FolderError
-
-from .planted import PLANTED, noisy
+from tests.helpers.planted import PLANTED, noisy
 
 KINDS = ["hoffmann", "kaplan_c", "gadre_error", "tissue", "fernandes", "gao_bon", "step_law_lr"]
 TARGET = {"n": 3e10, "tokens": 6e11, "loss": 1.97}

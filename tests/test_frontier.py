@@ -4,8 +4,7 @@ import pytest
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError
-
-from .planted import PLANTED, noisy
+from tests.helpers.planted import PLANTED, noisy
 
 
 @pytest.fixture(scope="module")

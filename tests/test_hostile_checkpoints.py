@@ -18,8 +18,7 @@ from testbed.training.train.checkpoints.checkpoint import Cursor, _generators, _
 from testbed.training.train.checkpoints.rotation import PATHS, Shelf
 from testbed.training.train.checkpoints.validity import cursor_fault
 from testbed.training.train.events import Finished, Logged, Warned
-
-from .hostile import Tally, fuzzed, mutated, snapshot
+from tests.helpers.hostile import Tally, fuzzed, mutated, snapshot
 
 TALLY = Tally("checkpoints")
 RUNS = "w0008-i0-d8-0123456789"

@@ -17,9 +17,8 @@ from testbed.errors import ConfigError, DataError, TestbedError
 from testbed.registry import CONSENT
 from testbed.training.data import open_source
 from testbed.training.sweep import plan
-
-from .conftest import TINY
-from .hostile import Tally, command_line, fuzzed, mutated, snapshot, told
+from tests.helpers.hostile import Tally, command_line, fuzzed, mutated, snapshot, told
+from tests.helpers.sweeps import TINY
 
 TALLY = Tally("configurations")
 

@@ -24,9 +24,8 @@ from testbed.training.store import SweepFolder
 from testbed.training.store.ledger import Ledger
 from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import plan
-
-from .conftest import planted_points
-from .hostile import Tally, command_line, fuzzed, mutated, snapshot, told
+from tests.helpers.hostile import Tally, command_line, fuzzed, mutated, snapshot, told
+from tests.helpers.planted_sweep import planted_points
 
 SWEEPS, FITS = Tally("files of sweeps' folders"), Tally("fits")
 RECORDS = (

@@ -23,9 +23,8 @@ from testbed.points import (
     read_table,
     without_target,
 )
-
-from .hostile import Tally, command_line, fuzzed, mutated, snapshot, told
-from .planted import PLANTED, noisy
+from tests.helpers.hostile import Tally, command_line, fuzzed, mutated, snapshot, told
+from tests.helpers.planted import PLANTED, noisy
 
 TARGET = {"n": 1e10, "tokens": 1e12}
 

@@ -4,9 +4,8 @@ import pytest
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError
-
-from .planted import PLANTED, noisy
-from .public_tables import fitted_rows, needs_shared
+from tests.helpers.planted import PLANTED, noisy
+from tests.helpers.public_tables import fitted_rows, needs_shared
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from testbed.training.executors import LocalExecutor
 from testbed.training.store.session import last_session, sessions
 from testbed.training.sweep import packs
-from tests.sweeps import Quiet, fresh, processes_of, table, wait_for
+from tests.helpers.sweeps import Quiet, fresh, processes_of, table, wait_for
 
 KILLS = 20
 SETTINGS = (

@@ -10,8 +10,7 @@ from testbed.analysis.fit.coordinates import Coordinates
 from testbed.analysis.fit.search import best_starts
 from testbed.analysis.laws import LAWS, find_law, plain_formula
 from testbed.errors import ConfigError
-
-from .planted import PLANTED, noisy
+from tests.helpers.planted import PLANTED, noisy
 
 
 def test_every_law_has_a_planted_truth():

@@ -7,9 +7,8 @@ from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import LAWS
 from testbed.analysis.laws.tissue import Tissue
 from testbed.errors import TableError
-
-from .evaluation import objective, table, value
-from .public_tables import needs_shared
+from tests.helpers.evaluation import objective, table, value
+from tests.helpers.public_tables import needs_shared
 
 # Luo et al., arXiv:2503.12811: the parameters of their released fits, and the mean relative error over their test schedules.
 MULTI_POWER = {

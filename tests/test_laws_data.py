@@ -7,9 +7,8 @@ import pytest
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-
-from .planted import PLANTED, Planted, noisy
-from .public_tables import SHARED, fitted_rows, needs_shared
+from tests.helpers.planted import PLANTED, Planted, noisy
+from tests.helpers.public_tables import SHARED, fitted_rows, needs_shared
 
 
 def table(path: str, **names: str) -> pd.DataFrame:

@@ -8,9 +8,8 @@ from scipy.optimize import least_squares
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-
-from .planted import PLANTED, noisy
-from .public_tables import SHARED, needs_shared
+from tests.helpers.planted import PLANTED, noisy
+from tests.helpers.public_tables import SHARED, needs_shared
 
 
 def value(name, theta, **columns):

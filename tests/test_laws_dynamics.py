@@ -8,9 +8,8 @@ from testbed.analysis.fit import fit_law
 from testbed.analysis.laws.jin import average_count
 from testbed.analysis.laws.step_law import grid_optima
 from testbed.errors import TableError
-
-from .evaluation import objective, table, value
-from .public_tables import needs_shared
+from tests.helpers.evaluation import objective, table, value
+from tests.helpers.public_tables import needs_shared
 
 # Learning rate and batch
 

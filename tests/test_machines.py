@@ -11,7 +11,7 @@ import pytest
 
 from testbed.training.store.ledger import Ledger
 from testbed.training.store.session import machine, sessions
-from tests.sweeps import LONG, fresh, processes_of, table, wait_for
+from tests.helpers.sweeps import LONG, fresh, processes_of, table, wait_for
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SETTINGS = (*LONG, "execution.lease_seconds=2.0", "execution.workers=1")

@@ -14,7 +14,7 @@ from testbed.training.train.evaluation import validation_loss
 from testbed.training.train.learner import make_learner
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.scoring import BYTES_A_LOGIT, Scored, chunk_tokens, scored_tokens, token_losses
-from tests.test_memory import kept_bytes
+from tests.helpers.single_runs import kept_bytes
 
 CPU = torch.device("cpu")
 FAMILIES = ["gpt", "hf:gpt2", "hf:llama", "hf:gpt_neox"]  # gpt2 ties its head to its embedding

@@ -21,6 +21,7 @@ from testbed.training.train.memory.passes import choose_passes, fastest
 from testbed.training.train.memory.peak import peak
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
+from tests.helpers.single_runs import kept_bytes
 
 CPU = torch.device("cpu")
 FAMILIES = ["gpt", "hf:gpt2", "hf:llama", "hf:gpt_neox"]
@@ -37,27 +38,6 @@ def shaped(spec, family, rows=8, width=64, depth=3, **engine):
             "batch_tokens": rows * shape.seq_len,
         }
     )
-
-
-def kept_bytes(spec, source):
-    """Bytes that a forward pass really keeps for the way back, those of the logits' losses included."""
-    learner = ModuleLearner(spec, source, CPU)
-    windows = torch.as_tensor(source.rows(1, 0, share_rows(spec)).astype(np.int64))
-    own = {t.untyped_storage().data_ptr() for t in (*learner.network.parameters(), *learner.network.buffers())}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=spec.precision == "bf16")
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), bf16:
-        loss = learner._scored(windows)
-    total = sum(kept.values())
-    del loss
-    return total
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -14,7 +14,7 @@ from testbed.training.train import Diverged, Finished, Interruptions, Logged, Me
 from testbed.training.train.learner import make_learner
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.packed_learner import PackedLearner
-from tests.test_train import CPU, losses, train_one, weights
+from tests.helpers.single_runs import CPU, alone, losses, pack_of, train_one, weights
 
 
 def shape_of(width, depth=2, head_size=8, vocab_size=32, seq_len=32):
@@ -24,28 +24,6 @@ def shape_of(width, depth=2, head_size=8, vocab_size=32, seq_len=32):
 def draws(runs, rows, shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, shape.vocab_size, (runs, rows, shape.seq_len + 1), generator=generator)
-
-
-def pack_of(spec, runs, **changes):
-    """So many runs of one shape that differ in everything a pack's runs may differ in."""
-    alike = [
-        spec.model_copy(
-            update={
-                "init_seed": run,
-                "data_seed": 10 + run,
-                "lr": spec.lr * (1 + run / 4),
-                "lr_hidden": spec.lr_hidden * (1 + run / 4),
-            }
-            | changes
-        )
-        for run in range(runs)
-    ]
-    return packed(alike, runs)
-
-
-def alone(spec):
-    """The same run by its family's own module."""
-    return packed((spec,), None)[0]
 
 
 # --- the derived gradients ----------------------------------------------------------------------

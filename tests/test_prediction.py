@@ -11,8 +11,7 @@ from testbed.analysis.fit.prediction.domain import Domain
 from testbed.analysis.fit.prediction.kriging import Kriging, krige, spread_rows
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
-
-from .planted import PLANTED, noisy
+from tests.helpers.planted import PLANTED, noisy
 
 HOFFMANN = LAWS["hoffmann"]
 TRUTH = {name: np.array([[value]]) for name, value in PLANTED["hoffmann"].params.items()}

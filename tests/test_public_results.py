@@ -6,8 +6,7 @@ import pytest
 
 from testbed.analysis.fit import fit_law
 from testbed.analysis.fit.frontier import best_sizes
-
-from .public_tables import SHARED, fitted_rows, needs_shared
+from tests.helpers.public_tables import SHARED, fitted_rows, needs_shared
 
 
 def read(path):

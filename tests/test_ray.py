@@ -12,7 +12,7 @@ from testbed.errors import ConfigError
 from testbed.training.executors import make_executor, train_all
 from testbed.training.executors.local import LocalExecutor
 from testbed.training.sweep import packs
-from tests.sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
+from tests.helpers.sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,7 @@ import sys
 from pathlib import Path
 from testbed.training.executors import make_executor, train_all
 from testbed.training.store import SweepFolder
-from tests.sweeps import Quiet
+from tests.helpers.sweeps import Quiet
 sweep = SweepFolder.open(Path(sys.argv[1]))
 train_all(make_executor(sweep.config.execution), sweep, sweep.of_role("grid"), Quiet())
 """

@@ -15,8 +15,7 @@ from testbed.analysis.fit import fit_law
 from testbed.analysis.fit.regressor import ScalingLawRegressor
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError
-
-from .planted import PLANTED, noisy
+from tests.helpers.planted import PLANTED, noisy
 
 # sklearn's checks that bring no data of their own; the others fit tables of any width, and a law has its own columns.
 CHECKS = (

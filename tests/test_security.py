@@ -25,9 +25,9 @@ from testbed.study import Study
 from testbed.training.models import find_family
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import plan
-
-from .conftest import TINY, planted_points
-from .hostile import command_line, snapshot, told
+from tests.helpers.hostile import command_line, snapshot, told
+from tests.helpers.planted_sweep import planted_points
+from tests.helpers.sweeps import TINY
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("testbed/**/*.py"), *ROOT.glob("scripts/**/*.py")])

@@ -18,8 +18,8 @@ from testbed.training.executors.slurm_jobs import Jobs, resources
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
 from testbed.training.train import estimate
-from tests.slurm_node import command, jobs, release, slurm_node
-from tests.sweeps import SLOW, Quiet, fresh, processes_of, table
+from tests.helpers.slurm_node import command, jobs, release, slurm_node
+from tests.helpers.sweeps import SLOW, Quiet, fresh, processes_of, table
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ def undisturbed(tiny_toml, tmp_path_factory, slow):
 
 
 def wait_for(condition, seconds=300):
-    """As in tests.sweeps, but Slurm is asked less often."""
+    """As in tests.helpers.sweeps, but Slurm is asked less often."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -124,7 +124,7 @@ import sys
 from pathlib import Path
 from testbed.training.executors import make_executor, train_all
 from testbed.training.store import SweepFolder
-from tests.sweeps import Quiet
+from tests.helpers.sweeps import Quiet
 sweep = SweepFolder.open(Path(sys.argv[1]))
 train_all(make_executor(sweep.config.execution), sweep, sweep.of_role("grid"), Quiet())
 """

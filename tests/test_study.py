@@ -12,8 +12,8 @@ from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.records import RunSpec
 from testbed.study import Study
 from testbed.training.sweep import packs
-
-from .test_executors import Quiet, fresh
+from tests.helpers.command_line import command
+from tests.helpers.sweeps import Quiet, fresh
 
 ROOT = Path(__file__).parents[1]
 
@@ -175,12 +175,6 @@ def test_the_page_escapes_what_it_shows(finished, tmp_path):
 
 
 # --- the command line and the script ------------------------------------------------------------
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True, check=False, **options
-    )
 
 
 def annealed(folder):

@@ -1,8 +1,6 @@
 """The commands on anyone's table, as their users call them."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -10,14 +8,8 @@ import pytest
 
 from testbed.analysis.fit import Fit
 from testbed.analysis.laws import LAWS
-
-from .planted import PLANTED, noisy
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+from tests.helpers.command_line import command
+from tests.helpers.planted import PLANTED, noisy
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,7 @@ from testbed.errors import ConfigError
 from testbed.study import Study
 from testbed.training.executors import trackers
 from testbed.training.executors.training_run import Outcome
-
-from .conftest import TINY
-from .test_executors import Quiet
+from tests.helpers.sweeps import TINY, Quiet
 
 SMALL = TINY.replace("widths = [8, 16, 24]", "widths = [8]").replace("10_240, 20_480, 40_960", "5_120, 10_240")
 SMALL = SMALL[: SMALL.index("[target]")]
@@ -173,7 +171,7 @@ def test_a_missing_package_is_named_before_anything_starts(tmp_path):
     """A Python that really lacks them: one that looks for packages in the standard library's folders only."""
     code = (
         "import sys; from importlib.machinery import PathFinder\n"
-        "from pathlib import Path; from testbed.study import Study; from tests.test_executors import Quiet\n"
+        "from pathlib import Path; from testbed.study import Study; from tests.helpers.sweeps import Quiet\n"
         "class Without(PathFinder):\n"
         "    @classmethod\n"
         "    def find_spec(cls, name, path=None, target=None):\n"

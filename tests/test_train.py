@@ -10,47 +10,18 @@ from testbed.records import Component, Eval, Horizon
 from testbed.training.data import open_source
 from testbed.training.models import find_family
 from testbed.training.recipe import branch_eval_steps, schedule_of
-from testbed.training.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, train
+from testbed.training.train import Diverged, Finished, Interruptions, Paused, Progress
 from testbed.training.train.checkpoints.checkpoint import read_cursor
 from testbed.training.train.evaluation import bits_per_byte, validation_loss
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.optimizer import make_optimizer
 from testbed.training.train.scoring import token_losses
+from tests.helpers.single_runs import CPU, StopAfter, losses, train_one, weights
 
-CPU = torch.device("cpu")
 lr_factor = schedule_of(Component(name="wsd")).factor
-UNDISTURBED = Interruptions()
 CUDA = pytest.param(
     "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 )
-
-
-def train_one(spec, source, folder, device, recorded=frozenset(), interruptions=UNDISTURBED):
-    """A pack of one run: its evaluations, progress and end."""
-    for event in train((spec,), source, (folder,), device, (recorded,), interruptions):
-        yield event.evaluation if isinstance(event, Logged) else event
-
-
-def losses(events):
-    """Everything of the evaluations but their times."""
-    return [e.model_dump(exclude={"seconds"}) for e in events if isinstance(e, Eval)]
-
-
-def weights(folder):
-    from safetensors.torch import load_file
-
-    return load_file(folder / "weights.safetensors")
-
-
-class StopAfter:
-    """Asks for a stop once it has been asked so many times itself: once an optimiser step."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def __call__(self):
-        self.left -= 1
-        return self.left < 0
 
 
 def interrupted(spec, source, folder, every, device=CPU):

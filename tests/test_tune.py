@@ -23,9 +23,8 @@ from testbed.study import Study, settle
 from testbed.study.tune import Brackets, Tuning, check
 from testbed.study.tune.coordinate_run import widths
 from testbed.training.sweep import Rung, packs, plan
-
-from .test_executors import Quiet
-from .test_study import command
+from tests.helpers.command_line import command
+from tests.helpers.sweeps import Quiet
 
 TOGETHER = ["train.pack=8", "execution.workers=1"]
 FEW = Brackets(factors=(0.5, 0.71, 1.0, 1.41, 2.0), seeds=1)

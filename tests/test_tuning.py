@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from testbed.analysis.certificate.corners import judge_corners
@@ -14,31 +13,8 @@ from testbed.analysis.certificate.valley import excesses, vertices
 from testbed.analysis.forecast import fit_laws
 from testbed.config import Forecast as Settings
 from testbed.errors import TableError
-
-from .conftest import planted_points
-
-FACTORS = (0.35, 0.5, 0.71, 1.0, 1.41, 2.0, 2.8)
-CORNERS = ((16, 320_000), (16, 1_280_000), (48, 320_000), (48, 1_280_000))
-
-
-def brackets(optimum, curvature=0.03, skew=0.0, noise=0.0, tilt=0.0, seeds=2, factors=FACTORS, rng=None):
-    """Losses about optima in log multiples, given as a function of width and tokens; `tilt` moves each seed's own."""
-    rng = rng or np.random.default_rng(0)
-    rows = []
-    for width, tokens in CORNERS:
-        for seed in range(seeds):
-            own, level = tilt * rng.normal(), 0.02 * rng.normal()
-            for factor in factors:
-                away = math.log(factor) - optimum(width, tokens) - own
-                rise = curvature * away**2 + skew * away**3
-                rows.append(
-                    {
-                        "width": width, "n_params_non_embedding": 12 * width**2, "tokens": tokens, "batch_tokens": 512,
-                        "factor": factor, "init_seed": seed, "data_seed": seed,
-                        "loss": 2.0 * math.exp(rise + level + noise * rng.normal()),
-                    }
-                )  # fmt: skip
-    return pd.DataFrame(rows)
+from tests.helpers.brackets import PLACES, brackets
+from tests.helpers.planted_sweep import planted_points
 
 
 def only(table, level=0.9):
@@ -150,8 +126,6 @@ def test_lowest_points_of_cubics():
 
 
 # --- over the grid ----------------------------------------------------------------------------
-
-PLACES = [("grid", w, d) for w in (16, 24, 48) for d in (320_000, 640_000, 1_280_000)] + [("target", 64, 3_200_000)]
 
 
 def planted_optimum(width, tokens):

@@ -4,15 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from testbed.analysis.forecast import compute_equivalent, judge
+from testbed.analysis.forecast import Circumstances, compute_equivalent, fit_laws, judge, make_forecast
 from testbed.analysis.forecast.baselines import baselines
 from testbed.analysis.forecast.entropy import entropy
 from testbed.analysis.report.study import sentences as words
+from testbed.config import Forecast as Settings
 from testbed.errors import TableError
 from testbed.records import Forecast, Verdict
-
-from .conftest import TRUTH, Settings, planted_forecast, planted_points
-from .test_fit import clean
+from tests.helpers.planted_sweep import TRUTH, clean, planted_forecast, planted_points, target_facts
 
 LATER = "2026-01-02T00:00:00+00:00"
 
@@ -77,8 +76,6 @@ def test_the_forecast_knows_nothing_of_the_target():
     without = points[points["role"] == "grid"]
     moved = points.assign(loss=points["loss"].where(points["role"] == "grid", 99.0))
     first = planted_forecast(points)
-    from .conftest import Circumstances, fit_laws, make_forecast, target_facts
-
     settings = Settings(bootstrap=100)
     circumstances = Circumstances("planted", "c" * 64, "2026-01-01T00:00:00+00:00", False, {"testbed": "0"})
     for table in (without, moved):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 needs_shared = pytest.mark.skipif(
     not SHARED.exists(), reason="needs the public tables, which are not part of the repository"
 )

@@ -10,6 +10,38 @@ from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import plan
 
+TINY = """
+name = "tiny"
+
+[data]
+source = "synthetic:zipf"
+seq_len = 32
+val_windows = 64
+
+[model]
+depth = 2
+head_size = 8
+
+[train]
+batch_tokens = 256
+warmup_steps = 5
+trunk_evals = 2
+pack = 2
+
+[grid]
+widths = [8, 16, 24]
+tokens = [10_240, 20_480, 40_960]
+init_seeds = [0, 1]
+
+[target]
+width = 32
+tokens = 81_920
+init_seeds = [7, 8]
+
+[forecast]
+bootstrap = 100
+"""
+
 LONG = (
     "grid.tokens=[102_400, 204_800]",
     "target.tokens=409_600",
@@ -17,6 +49,16 @@ LONG = (
     "execution.checkpoint_seconds=0.3",
 )
 
+SLOWLY = """
+import os, time
+from pathlib import Path
+from testbed.training.data.synthetic import ZipfSource
+class Slow(ZipfSource):
+    def rows(self, *arguments):
+        pause = Path(os.environ["SLOW"])
+        time.sleep(float(pause.read_text()) if pause.exists() else 0)
+        return super().rows(*arguments)
+"""
 SLOW = 'data.source="slow.source:Slow"'  # with the fixture `slow`: runs that last as long as a test wants
 
 

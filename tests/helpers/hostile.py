@@ -74,7 +74,7 @@ def command_line(*arguments: object, cwd: Path, memory: int | None = None, secon
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     return subprocess.run(
         [sys.executable, "-m", "testbed", *map(str, arguments)],
         capture_output=True,

@@ -1,0 +1,1 @@
+"""What several test files use, by noun; no test file imports another."""
