@@ -1,8 +1,8 @@
 """A text corpus on disk: documents split, tokenised and cached once, then memory-mapped.
 
-The cache folder is `$TESTBED_CACHE` or ~/.cache/testbed; an entry is named by the hash of its
-documents and tokenizer, so a changed text makes a new one. Its files are checked against their digests
-whenever they are opened, and what was damaged or swapped is prepared again.
+The cache folder is `$TESTBED_CACHE` or ~/.cache/testbed. An entry is named by the hash of its documents
+and tokenizer, so a changed text makes a new entry. Files are checked against their digests whenever they
+are opened; a damaged or replaced file is prepared again.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from testbed.training.data.documents import Documents
 from testbed.training.data.tokenizers import END, BpeTokenizer, ByteTokenizer, Tokenizer, train_bpe
 
 _FORMAT = 2
-_BATCH = 1 << 22  # bytes that are tokenised at a time
-_VAL_SHARE = 20  # one document in so many is kept for validation
+_BATCH = 1 << 22  # bytes tokenised at a time
+_VAL_SHARE = 20  # one document in 20 is kept for validation
 
 _log = logging.getLogger("testbed")
 
 
 class Damaged(Exception):
-    """Prepared tokens that are not what was written; the message says which file."""
+    """A prepared file differs from what was written; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,11 @@ class Corpus:
 
 
 def prepare(documents: Documents, config: Data) -> Corpus:
-    """The tokenised corpus, from the cache where it lies there already, sound.
+    """The tokenised corpus, from the cache if an intact copy is there.
 
-    DataError where it is damaged and the documents can no longer be read.
+    Raises:
+        DataError: the cached copy is damaged and the documents can no longer be read.
+
     """
     recipe = {"format": _FORMAT, "bpe": config.vocab_size, "max_tokens": config.max_tokens}
     folder = cache_folder() / f"corpus-{digest({**recipe, 'documents': documents.key()})[:24]}"
@@ -74,19 +76,19 @@ def prepare(documents: Documents, config: Data) -> Corpus:
         return _open(documents.label, folder)
     except Damaged as reason:
         raise DataError(
-            f"{reason}, though it was written just now; look after the disk, or set TESTBED_CACHE"
+            f"{reason}, although it was just written; check the disk, or set TESTBED_CACHE to a folder on another one"
         ) from None
 
 
 def check_file(path: Path, sha256: str) -> None:
-    """Damaged where the file at `path` has another digest: about 0.1 s for 100 MB."""
+    """Raise Damaged if the SHA-256 of the file at `path` differs; about 0.1 s for 100 MB."""
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Damaged(f"{path}: cannot be read ({error.strerror})") from None
     if found != sha256:
-        raise Damaged(f"{path}: damaged or foreign (its content does not fit its digest)")
+        raise Damaged(f"{path}: damaged or foreign (its content does not match its digest)")
 
 
 def write_note(path: Path, value: dict[str, Any]) -> None:
@@ -95,19 +97,19 @@ def write_note(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """What `write_note` wrote; Damaged where it is something else."""
+    """The values that `write_note` wrote; raises Damaged if the file differs from them."""
     try:
         value: dict[str, Any] = json.loads(path.read_text())
         written = value.pop("digest")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: damaged ({error})") from None
     if written != digest(value):
-        raise Damaged(f"{path}: damaged (its content does not fit its digest)")
+        raise Damaged(f"{path}: damaged (its content does not match its digest)")
     return value
 
 
 def cache_folder() -> Path:
-    """Where prepared tokens are kept."""
+    """The folder of prepared tokens."""
     return Path(os.environ.get("TESTBED_CACHE") or Path.home() / ".cache" / "testbed")
 
 
@@ -123,11 +125,11 @@ def _open(label: str, folder: Path) -> Corpus:
 
 
 def _clear_away(folder: Path) -> None:
-    """Make room for a sound one; who has the old one open goes on with it."""
+    """Move the damaged entry aside; processes that have it mapped keep reading it."""
     try:
         folder.rename(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "damaged")
     except OSError as error:
-        if folder.exists():  # else another process was quicker
+        if folder.exists():  # otherwise another process moved it
             raise not_writable(folder, error) from error
     for damaged in folder.parent.glob(f".{folder.name}.*/damaged"):
         shutil.rmtree(damaged.parent, ignore_errors=True)
@@ -145,7 +147,7 @@ def _build(documents: Documents, config: Data, folder: Path) -> None:
         try:
             building.rename(folder)
         except OSError:
-            if not (folder / "meta.json").exists():  # else another process built the same corpus first
+            if not (folder / "meta.json").exists():  # otherwise another process built the same corpus first
                 raise
     except OSError as error:
         raise not_writable(folder, error) from error
@@ -197,7 +199,7 @@ def _write_tokens(documents: Documents, tokenizer: Tokenizer, config: Data, fold
 
 
 def _split(documents: Documents) -> Iterator[tuple[str, bytes]]:
-    """Each document with its split, by the hash of its content: copies never stand on both sides."""
+    """Each document with its split, by the hash of its content: copies of a document are on one side."""
     for document in documents:
         lot = int.from_bytes(hashlib.sha256(document).digest()[-4:], "big")
         yield ("val" if lot % _VAL_SHARE == 0 else "train"), document
@@ -206,7 +208,7 @@ def _split(documents: Documents) -> Iterator[tuple[str, bytes]]:
 def _batches(
     documents: Iterator[tuple[str, bytes]], size: float, enough: Callable[[], bool]
 ) -> Iterator[tuple[str, list[bytes]]]:
-    """Documents of one split in batches of about `size` bytes, each split in its own order, until there are enough."""
+    """Documents of one split in batches of about `size` bytes, each split in its own order, until `enough()`."""
     waiting: dict[str, list[bytes]] = {"train": [], "val": []}
     held = {"train": 0, "val": 0}
     for split, document in documents:

@@ -1,6 +1,6 @@
 """Documents of a text source, in a fixed order: files, the interpreter's own source, or a dataset.
 
-Reads text and nothing else; splitting and tokenising are the corpus's business.
+Only reads text; the corpus splits and tokenises it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from testbed.config import Data, HuggingFace
 from testbed.errors import DataError
 from testbed.files import digest
 
-_BLOCK = 1 << 18  # a longer file is cut at line ends into documents of about this many bytes
+_BLOCK = 1 << 18  # longer files are cut at line ends into documents of about this many bytes
 _STDLIB_SKIP = {"site-packages", "dist-packages", "__pycache__", "pydoc_data", "lib2to3", "encodings"}
 _STDLIB_LEAST = 10_000_000
 
 
 class Documents(Protocol):
-    """Something that yields UTF-8 documents in a fixed order."""
+    """UTF-8 documents in a fixed order."""
 
     label: str
 
@@ -34,7 +34,7 @@ class Documents(Protocol):
 
 
 class FileDocuments:
-    """Text files; `label` names the source in messages and records."""
+    """The documents of text files; `label` names the source in messages and records."""
 
     def __init__(self, label: str, files: list[Path], skip_undecodable: bool = False) -> None:
         self.label = label
@@ -63,14 +63,14 @@ class FileDocuments:
 
 
 class DatasetDocuments:
-    """A dataset of the `datasets` library, streamed or local; imported only when it is used."""
+    """A dataset of the `datasets` library, streamed or local; the library is imported when it is used."""
 
     def __init__(self, name: str, options: HuggingFace) -> None:
         self.label = f"hf:{name}"
         self._name, self._options = name, options
 
     def key(self) -> str:
-        """A hash of how the dataset is asked for, and of the contents of its local files."""
+        """A hash of the options of the request, and of the contents of local files."""
         files = [
             hashlib.sha256(_read(Path(f))).hexdigest() for f in self._options.data_files or () if Path(f).is_file()
         ]
@@ -101,7 +101,7 @@ class DatasetDocuments:
             import datasets
         except ImportError:
             raise DataError(
-                f"{self.label}: needs the package datasets, which the extra [text] brings: pip install datasets"
+                f"{self.label}: needs the package datasets, part of the extra [text]: pip install datasets"
             ) from None
         options = self._options
         return datasets.load_dataset(
@@ -141,7 +141,7 @@ def _files(name: str) -> FileDocuments:
     try:
         path = Path(name).expanduser()
         is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, RuntimeError):  # a name that no file can have, or a home of nobody
+    except (OSError, RuntimeError):  # not a valid file name, or the home of an unknown user
         is_file = is_folder = False
     if is_file:
         return FileDocuments(f"text:{name}", [path])
@@ -166,7 +166,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or take it out") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable or remove it") from None
 
 
 def _blocks(content: bytes) -> Iterator[bytes]:

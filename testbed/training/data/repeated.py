@@ -1,4 +1,4 @@
-"""Any source of tokens cut to so many distinct ones, which a run sees again and again, in an order shuffled anew each epoch."""
+"""Repeated data: any source cut to a pool of distinct tokens, in a new shuffled order each epoch (arXiv:2305.16264)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from testbed.training.data.order import shuffled
 from testbed.training.data.source import TokenSource, Windows
 
-_POOL = 2**31  # the seed that names the pool: the same windows for every run
+_POOL = 2**31  # data seed of the pool: the same windows for every run
 
 
 class Repeated:
-    """The first `unique_tokens` of a source in a fixed order of its own, windows [n, seq_len + 1]."""
+    """A pool of `unique_tokens` tokens of a source, as windows [n, seq_len + 1]; the pool is the same for every run."""
 
     def __init__(self, source: TokenSource, unique_tokens: int) -> None:
         facts = source.facts
@@ -37,5 +37,5 @@ class Repeated:
         return self._windows[chosen]
 
     def validation(self) -> Windows:
-        """Those of the whole source."""
+        """The validation windows of the whole source."""
         return self._source.validation()

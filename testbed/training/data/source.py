@@ -1,4 +1,4 @@
-"""What a token source is: windows of tokens as a pure function of (seed, row), and frozen validation windows."""
+"""The protocol of a token source: windows of tokens as a pure function of (seed, row), and frozen validation windows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TokenSource(Protocol):
 
 
 class BlockReader:
-    """Batches of one run, read ahead in blocks so that a small batch costs no more than a large one."""
+    """Batches of one run, read ahead in blocks, so that small batches cost no more per token than large ones."""
 
     def __init__(self, source: TokenSource, data_seed: int, rows_per_step: int, block_steps: int = 64) -> None:
         self._source, self._seed = source, data_seed

@@ -1,9 +1,9 @@
-"""A language whose entropy is known in closed form: a Zipf back-off k-gram source.
+"""A synthetic language whose entropy is known in closed form: a Zipf back-off k-gram source.
 
-Every context of the last o tokens (o = 1..K) owns a few successor tokens, drawn without replacement
+Every context of the last o tokens (o = 1..K) has a few successor tokens, drawn without replacement
 from a Zipf law and disjoint from those of the shorter contexts. The next token is the successor in
-slot j with a fixed probability q[j], whatever the context is, so the entropy of the next token is
-H(q) for every context: E = -sum q log q nats/token, independent of the stationary distribution.
+slot j with a probability q[j] that is the same in every context. So the entropy of the next token is
+H(q) in every context: E = -sum q log q nats/token, independent of the stationary distribution.
 Longer contexts are rarer and learnt later, which gives a power law of the loss in tokens and size.
 """
 
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from testbed.config import Data, Zipf
 from testbed.records import DataFacts
 
-CHUNK = 2048  # rows made at once; part of the source's definition, since it keys the generator
+CHUNK = 2048  # rows generated at once; part of the definition of the language, since it keys the generator
 _VALIDATION_KEY = 2**64 - 1  # no data seed reaches it
 _GRAIN = 65536  # slot probabilities are multiples of 1/65536, so that sampling them is exact
 
 
 class ZipfSource:
-    """`synthetic:zipf`: infinite, random access by (seed, row), scored where the whole context is in the window."""
+    """`synthetic:zipf`: endless, random access by (seed, row); scores tokens whose whole context is in the window."""
 
     def __init__(self, config: Data) -> None:
         zipf = config.zipf or Zipf()
@@ -62,12 +62,12 @@ class ZipfSource:
         return np.concatenate(parts)[offset : offset + count]
 
     def validation(self) -> NDArray[np.uint16]:
-        """The frozen windows, from a stream that no training seed reaches."""
+        """The frozen windows [val_windows, seq_len + 1], from a stream that no training seed reaches."""
         chunks = -(-self._val_windows // CHUNK)
         return np.concatenate([self._make_chunk(_VALIDATION_KEY, i) for i in range(chunks)])[: self._val_windows]
 
     def draws(self, key: int, index: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """What a chunk is made of: its rows' first tokens [order, CHUNK], and the draws [seq_len + 1, CHUNK] of the slots.
+        """The random numbers of a chunk: first tokens [order, CHUNK] of its rows, and draws [seq_len + 1, CHUNK] of the slots.
 
         The first `order` draws of a row are not used.
         """
@@ -76,7 +76,7 @@ class ZipfSource:
         return first.astype(np.uint16), rng.integers(0, _GRAIN, (self._seq_len + 1, CHUNK), dtype=np.uint16)
 
     def _make_chunk(self, key: int, index: int) -> NDArray[np.uint16]:
-        """Rows [CHUNK, seq_len + 1] of one generator stream; walked position by position, all rows at once."""
+        """Rows [CHUNK, seq_len + 1] of one generator stream, made position by position for all rows at once."""
         first, draws = self.draws(key, index)
         order, vocab, length = self.order, self.vocab_size, self._seq_len + 1
         tokens = np.empty((length, CHUNK), np.uint16)
@@ -99,7 +99,7 @@ def _zipf_weights(zipf: Zipf) -> NDArray[np.float64]:
 
 
 def _slot_counts(zipf: Zipf) -> NDArray[np.int64]:
-    """How many of the 65536 equally likely draws each slot gets."""
+    """Number of the 65536 equally likely draws that select each slot."""
     parts = []
     for mass, slots in zip(zipf.mass, zipf.successors, strict=True):
         share = 1 / (np.arange(slots) + 1.0)

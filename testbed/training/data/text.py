@@ -23,7 +23,7 @@ _log = logging.getLogger("testbed")
 
 
 class TextSource:
-    """Windows of seq_len + 1 tokens that start every seq_len tokens, in an order shuffled anew each epoch."""
+    """Windows of seq_len + 1 tokens that start every seq_len tokens, in a new shuffled order each epoch."""
 
     def __init__(self, config: Data) -> None:
         self._corpus = prepare(open_documents(config), config)
@@ -58,11 +58,11 @@ class TextSource:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What made the tokens of the text."""
+        """The tokenizer of the text."""
         return self._corpus.tokenizer
 
     def chosen(self, data_seed: int, start: int, count: int) -> NDArray[np.int64]:
-        """The windows that rows start to start + count are; the order of epoch e is the permutation of (data_seed, e)."""
+        """Indices [count] of the windows in rows `start` to `start + count`; epoch e has the permutation of (data_seed, e)."""
         epochs, positions = np.divmod(np.arange(start, start + count), self._n_windows)
         windows = np.empty(count, np.int64)
         for epoch in np.unique(epochs):
@@ -82,7 +82,7 @@ class TextSource:
 
 
 def _validation_windows(corpus: Corpus, config: Data) -> tuple[NDArray[np.integer], float]:
-    """The windows and the dropped share, cached beside the corpus since finding near-duplicates reads all of it."""
+    """The windows and the dropped share, cached beside the corpus because the search for near-duplicates reads all of it."""
     stem = corpus.folder / f"windows-{config.seq_len}-{config.val_windows}"
     array, note = stem.with_suffix(".npy"), stem.with_suffix(".json")
     if note.exists():

@@ -1,4 +1,4 @@
-"""Bytes or byte-level BPE: text to token ids, and how many bytes each id stands for.
+"""Tokenizers: bytes or byte-level BPE, with the number of bytes that each id stands for.
 
 Id 0 ends a document: the zero byte for "bytes", a special token for "bpe".
 """
@@ -21,7 +21,7 @@ _TRAINING_BYTES = 64_000_000
 
 
 class Tokenizer(Protocol):
-    """Text to ids, with document end 0."""
+    """Maps text to ids; id 0 ends a document."""
 
     label: str
     vocab_size: int
@@ -35,22 +35,22 @@ class Tokenizer(Protocol):
         ...
 
     def as_json(self) -> str:
-        """The same tokenizer as the JSON document of the `tokenizers` library."""
+        """This tokenizer as a JSON document of the `tokenizers` library."""
         ...
 
 
 class ByteTokenizer:
-    """One token a byte, 256 ids."""
+    """One token per byte, 256 ids."""
 
     label = "bytes"
     vocab_size = 256
 
     def encode(self, documents: list[bytes]) -> list[NDArray[np.integer]]:
-        """The bytes themselves."""
+        """The bytes of each document as ids."""
         return [np.frombuffer(document, np.uint8) for document in documents]
 
     def byte_lengths(self) -> NDArray[np.int64]:
-        """One byte an id."""
+        """One byte for each of the 256 ids."""
         return np.ones(256, np.int64)
 
     def as_json(self) -> str:
@@ -76,25 +76,30 @@ class BpeTokenizer:
         self.label = f"bpe:{self.vocab_size}"
 
     def encode(self, documents: list[bytes]) -> list[NDArray[np.integer]]:
-        """Ids by the trained merges."""
+        """Ids of each document by the trained merges."""
         texts = [document.decode("utf-8") for document in documents]
         return [np.array(e.ids, np.uint32) for e in self._library.encode_batch_fast(texts, add_special_tokens=False)]
 
     def byte_lengths(self) -> NDArray[np.int64]:
-        """In the byte-level alphabet every character of a token's name is one byte."""
+        """Bytes of each id: in the byte-level alphabet every character of a token stands for one byte."""
         lengths = np.zeros(self.vocab_size, np.int64)
         for name, index in self._library.get_vocab().items():
             lengths[index] = 0 if name == _END_TEXT else len(name)
         return lengths
 
     def as_json(self) -> str:
-        """What its file holds."""
+        """The content of its file."""
         document: str = self._library.to_str()
         return document
 
 
 def train_bpe(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
-    """Train on the first 64 MB of `documents` and write the tokenizer's JSON to `path`."""
+    """Train BPE on the first 64 MB of `documents` and write the tokenizer's JSON to `path`.
+
+    Raises:
+        DataError: the text has too few merges for `vocab_size`.
+
+    """
     from tokenizers import Tokenizer as Library
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -110,14 +115,14 @@ def train_bpe(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
     library.train_from_iterator(_first_bytes(documents), trainer)
     if library.get_vocab_size() != vocab_size:
         raise DataError(
-            f"data.vocab_size: found {vocab_size}, but the text has merges for {library.get_vocab_size()} ids only; "
+            f"data.vocab_size: found {vocab_size}, but the text has merges for only {library.get_vocab_size()} ids; "
             "lower it or give more text"
         )
     library.save(str(path))
 
 
 def _byte_letters() -> list[str]:
-    """The letter of each byte in the byte-level alphabet: printing bytes are themselves, the others follow from 256 on."""
+    """The letter of each byte in the byte-level alphabet: printing bytes stand for themselves, others follow from 256."""
     printing = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte if byte in printing else next(others)) for byte in range(256)]

@@ -1,7 +1,7 @@
 """The frozen validation windows of a text: evenly spaced, without near-duplicates of training text.
 
 A window is a near-duplicate when at least half of its 32-token shingles occur somewhere in the
-training tokens. Such windows reward memory, and larger models more, so they bend the law's slope.
+training tokens. Such windows reward memorising, and larger models more, so they change the slope of the law.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def near_duplicates(train: NDArray[np.integer], windows: NDArray[np.integer]) ->
 def _shingle_hashes(tokens: NDArray[np.integer], length: int) -> NDArray[np.uint64]:
     """Hashes of every run of `length` tokens (a power of two) along the last axis, by doubling.
 
-    A run of 2s tokens hashes to h(first s) * F^s + h(last s) modulo 2^64; the last product spreads
-    the low bits into the high ones, which the filter looks at.
+    A run of 2s tokens hashes to h(first s) * F^s + h(last s) modulo 2^64. The last product spreads the low
+    bits into the high ones, which the filter uses.
     """
     hashes = tokens.astype(np.uint64) + np.uint64(1)
     factor, span = _FACTOR, 1

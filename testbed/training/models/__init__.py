@@ -1,4 +1,4 @@
-"""Families of models, each a ladder of shapes from one dial, the width.
+"""Families of models: each turns one number, the width, into a whole shape.
 
 A new family is one class (see `family.Family`) and its line in FAMILIES, or "package.module:Class"
 in a configuration.
@@ -15,7 +15,7 @@ from testbed.training.models.family import Family
 from testbed.training.models.gpt import GPTFamily
 from testbed.training.models.hf import HuggingFaceFamily
 
-_MOST_LOGITS = 1 << 26  # of a pack: with their losses and gradients under 1 GB
+_MOST_LOGITS = 1 << 26  # of a pack; under 1 GB with their losses and gradients
 
 FAMILIES: dict[str, Callable[[], Family]] = {
     "gpt": GPTFamily,
@@ -41,7 +41,7 @@ def find_family(name: str) -> Family:
 
 
 def can_pack(spec: RunSpec) -> bool:
-    """Whether runs like this can be trained side by side, as many as its engine says.
+    """Whether runs like this can be trained as a pack of the size in its engine.
 
     A pack (see `packed.PackedGPT`) takes whole batches in one process and holds all their logits.
     """

@@ -1,4 +1,4 @@
-"""What a family of models is: a rule from one width to a whole shape, its costs, and the network."""
+"""The protocol of a model family: from a width to a whole shape, its parameters and FLOPs, and the network."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from testbed.training.models.family import depth_of
 
 
 class GPTFamily:
-    """Width d gives depth by the rule, d / head_size heads and a feed-forward of 4 d."""
+    """The family `gpt`: depth follows from the width d by rule, with d / head_size heads and a feed-forward of 4 d."""
 
     def shape(self, width: int, rule: Model, vocab_size: int, seq_len: int) -> Shape:
         """The rung of this width; the configuration has checked that head_size divides it."""
@@ -46,7 +46,7 @@ class GPTFamily:
         )
 
     def build(self, shape: Shape, init_seed: int) -> GPT:
-        """The network with fresh weights; the global generator is left as it was."""
+        """The network with fresh weights; the global random generator is left unchanged."""
         with torch.random.fork_rng():
             return GPT(shape, init_seed)
 
@@ -79,7 +79,7 @@ class GPT(nn.Module):
         return logits
 
     def hidden(self, ids: Tensor) -> Tensor:
-        """What the head is applied to [B, T, d]."""
+        """States [B, T, d] that the head maps to logits."""
         x = self.embed(ids)
         cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for block in self.blocks:
@@ -140,8 +140,8 @@ class Attention(nn.Module):
 def rotary(seq_len: int, head_size: int) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines [T, h] of rotary positions, halves paired (arXiv:2104.09864, eq. 34).
 
-    The base is 2 T, so that the slowest pair turns less than once in a window but is not idle in it:
-    the usual 10,000 leaves half of a small head's pairs unused in a short window.
+    The base is 2 T: the slowest pair turns less than once in a window but still turns. With the usual 10,000,
+    half of the pairs of a small head hardly turn in a short window.
     """
     speeds = (2.0 * seq_len) ** -(torch.arange(0, head_size, 2) / head_size)
     angles = torch.outer(torch.arange(seq_len), speeds)  # [T, h / 2]

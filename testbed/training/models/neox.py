@@ -1,4 +1,4 @@
-"""The family `gpt` as transformers has it: a GPT-NeoX with sequential residuals and biases that are 0."""
+"""The family `gpt` in transformers: a GPT-NeoX with sequential residuals and zero biases."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def as_gpt_neox(shape: Shape, weights: dict[str, Tensor]) -> Any:
 
 
 def _by_head(shape: Shape, qkv: Tensor) -> Tensor:
-    """Rows [3 d, d] of all heads' q, then k, then v, as q, k and v of one head after the other."""
+    """Reorder rows [3 d, d] from all q, all k, all v to q, k, v of one head after the other."""
     d = shape.width
     return qkv.view(3, shape.heads, shape.head_size, d).transpose(0, 1).reshape(3 * d, d)

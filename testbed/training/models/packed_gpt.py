@@ -1,9 +1,9 @@
-"""K networks of the family `gpt` as one, with gradients derived by hand.
+"""K networks of the family `gpt` trained as one, with a hand-written backward pass.
 
 Every parameter has a leading axis of K runs and every matrix product is batched over it, so small runs
 of one shape share each call. The weights of run k are rows k of two flat buffers (hidden matrices, all
 else), its gradients the same rows of two others. Compared with autograd this saves the graph, most
-temporaries, the zeroing and the adding up: a step at small widths is mostly such overhead. Equal to
+temporaries, and zeroing and accumulating gradients, which is most of a step at small widths. Equal to
 `gpt.GPT` under autograd up to rounding.
 
 Shapes: K runs, B windows, T positions, M = B T, d width, H heads of h = d / H, V vocabulary.
@@ -24,12 +24,12 @@ from testbed.training.models.gpt import GPTFamily
 _EPSILON = 1e-5  # of the norms, torch's default
 _SHORT = 128  # windows up to here: scores in full, batched; longer ones: torch's fused attention
 _FEW_TOKENS = 1024  # vocabularies up to here: a GPU adds up the embedding's gradient by a product, not by sorting
-_LOGITS = 1 << 20  # about so many logits at a time when nothing is learned
+_LOGITS = 1 << 20  # logits computed at a time in an evaluation, about
 _aten = torch.ops.aten
 
 
 class _Normed(NamedTuple):
-    """What the backward pass of norm and product needs: norm's input, its output without gain, mean, 1 / sd, gained weight."""
+    """Saved for the backward pass of norm and product: input, output without gain, mean, 1 / sd, weight with gain."""
 
     x: Tensor
     unit: Tensor
@@ -39,7 +39,7 @@ class _Normed(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """What the backward pass of a block needs."""
+    """Saved for the backward pass of a block."""
 
     first: _Normed
     attention: Any
@@ -50,7 +50,7 @@ class _Layer(NamedTuple):
 
 
 class PackedGPT:
-    """K GPTs of one shape; what learns are rows of flat buffers, hidden matrices and all else apart."""
+    """K GPTs of one shape; parameters are rows of flat buffers, one for hidden matrices and one for all else."""
 
     def __init__(self, shape: Shape, init_seeds: tuple[int, ...], device: torch.device, bf16: bool = False) -> None:
         family = GPTFamily()

@@ -1,4 +1,4 @@
-"""What a recipe is put together from: schedules of the learning rate, and parts that act in every step.
+"""Components of a training recipe: schedules of the learning rate, and parts that act in every step.
 
 A new one is one file with one class (see `schedule.Schedule` and `part.Part`) and its line here.
 """
@@ -19,14 +19,14 @@ PARTS = Registry("train.parts", {"prune": "testbed.training.recipe.prune:Prune"}
 
 
 def schedule_of(component: Component) -> Schedule:
-    """The schedule that a run names."""
+    """The schedule named by a run, with its settings."""
     found = SCHEDULES.find(component.name)
     made: Schedule = found(found.Settings.model_validate(component.settings))
     return made
 
 
 def part_of(component: Component) -> Part:
-    """The part that a run names."""
+    """The part named by a run, with its settings."""
     found = PARTS.find(component.name)
     made: Part = found(found.Settings.model_validate(component.settings))
     return made

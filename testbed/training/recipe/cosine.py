@@ -12,7 +12,7 @@ from testbed.training.recipe.schedule import warmed_up
 
 
 class Cosine:
-    """From the peak to `floor` times it."""
+    """Half a cosine from the peak rate to `floor` times it."""
 
     branches = False
 

@@ -1,4 +1,4 @@
-"""What a part of a recipe is: something that acts on the network in every step, such as pruning or an average of weights."""
+"""The protocol of a part of a training step: it acts on the network in every step (pruning, averages of weights)."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:  # a plan is made without it
 
 
 class Part(Protocol):
-    """What it is in a plan, and what it does to a network. `branches` as in a schedule."""
+    """A part of a recipe: its columns in a plan and its action on a network. `branches` as in `Schedule`."""
 
     branches: ClassVar[bool]
     Settings: ClassVar[type[BaseModel]]
 
     def columns(self, counts: Counts, horizon: Horizon) -> dict[str, float]:
-        """Columns of the points table that it adds or changes for a run of this length."""
+        """Columns of the points table that the part adds or changes for a run to this horizon."""
         ...
 
     def attach(self, network: nn.Module, hidden: set[str], horizon: Horizon) -> Attached:
-        """What acts on `network`, whose matrices `hidden` names; `horizon` is the run's last."""
+        """The part attached to `network`; `hidden` names its hidden matrices, `horizon` is the run's last."""
         ...
 
 
 class Attached(Protocol):
-    """A part at work."""
+    """A part attached to a network."""
 
     def seek(self, step: int) -> None:
-        """The host's half of step `step` (from 0), before it; may do other work at other steps."""
+        """Before step `step` (from 0), on the host; may differ from step to step."""
         ...
 
     def finish(self) -> None:
-        """The device's half, after the optimiser has stepped: the same work at every step."""
+        """After the optimiser's step, on the device; the same operations at every step, since a CUDA graph captures them."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """What changes while training, for the checkpoint; tensors of its own, not copies."""
+        """The tensors that change while training (not copies), for the checkpoint."""
         ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Prune:
-    """The smallest weights of each hidden matrix are zero, of more and more of them, up to `final` of all."""
+    """Sets the smallest weights of each hidden matrix to zero, a growing share of them up to `final`."""
 
     branches = False  # how far it is depends on the horizon
 
@@ -32,13 +32,13 @@ class Prune:
         self.settings = settings
 
     def share(self, step: int, horizon: Horizon) -> float:
-        """The share of zeros at a step."""
+        """The share of zeros at optimiser step `step`."""
         own = self.settings
         done = (step / horizon.steps - own.begin) / max(own.end - own.begin, 1e-9)
         return float(own.final * (1 - (1 - min(max(done, 0.0), 1.0)) ** 3))
 
     def columns(self, counts: Counts, horizon: Horizon) -> dict[str, float]:
-        """`n_average`, the mean over the steps of the weights that are there."""
+        """`n_average`: parameters left, averaged over the steps (arXiv:2501.12486); `sparsity`: the final share of zeros."""
         mean = sum(self.share(step, horizon) for step in range(horizon.steps)) / horizon.steps
         return {"n_average": counts.n_params_non_embedding * (1 - mean), "sparsity": self.settings.final}
 

@@ -1,4 +1,4 @@
-"""What a schedule of the learning rate is: a pure function of the step."""
+"""The protocol of a learning-rate schedule: a pure function of the step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from testbed.records import Horizon
 class Schedule(Protocol):
     """The rate as a share of its peak.
 
-    `branches` says that all horizons have one trunk: a horizon changes nothing before its branch_step.
-    Of one that does not, every horizon is a run of its own, with its branch at step 0.
+    `branches` says that all horizons share one trunk: a horizon changes nothing before its branch_step.
+    Otherwise every horizon is a run of its own, with its branch at step 0.
     """
 
     branches: ClassVar[bool]
@@ -32,5 +32,5 @@ def branch_eval_steps(horizon: Horizon, count: int) -> tuple[int, ...]:
 
 
 def warmed_up(step: int, warmup_steps: int) -> float:
-    """Linear warm-up, which reaches 1 with the step `warmup_steps`."""
+    """Linear warm-up; reaches 1 at the step number `warmup_steps`."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0

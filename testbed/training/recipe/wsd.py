@@ -8,12 +8,12 @@ from testbed.training.recipe.schedule import warmed_up
 
 
 class WarmupStableDecay:
-    """The decay would reach 0 one step after the horizon's last; its length is train.cooldown."""
+    """Linear cooldown over the last train.cooldown of the steps; it would reach 0 one step after the horizon's last."""
 
     branches = True
 
     class Settings(Table):
-        """None of its own."""
+        """No settings: warm-up and cooldown are keys of [train]."""
 
     def __init__(self, settings: Settings) -> None: ...
 

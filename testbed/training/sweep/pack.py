@@ -40,7 +40,7 @@ def packed(specs: Iterable[RunSpec], largest: int | None) -> tuple[RunSpec, ...]
 
 
 def _pack_sizes(count: int, largest: int) -> Iterator[int]:
-    """The size of the pack of each of `count` runs of a kind."""
+    """The size of the pack that each of `count` runs of one kind is in."""
     in_packs = -(-count // largest)
     for index in range(in_packs):
         size = count // in_packs + (index < count % in_packs)
@@ -48,12 +48,12 @@ def _pack_sizes(count: int, largest: int) -> Iterator[int]:
 
 
 def cost(pack: Pack) -> float:
-    """About how long a pack takes, in FLOPs: of each step a fixed part, as much as 100 MFLOP, and those of all its runs."""
+    """About how long a pack takes, in FLOPs: those of all its runs, and 100 MFLOP of overhead for each step."""
     return sum(spec.flops for spec in pack) + _STEP_FLOPS * pack[0].steps
 
 
 def makespan(durations: Sequence[float], workers: int) -> float:
-    """Seconds until the last worker is done when the next duration goes to whoever is free first."""
+    """Seconds until the last worker is done when each duration goes to the worker that is free first."""
     loads = [0.0] * workers
     for duration in durations:
         loads[loads.index(min(loads))] += duration

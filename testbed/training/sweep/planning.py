@@ -1,7 +1,7 @@
-"""From a configuration to every run it asks for, settled in full; pure arithmetic, nothing is started.
+"""From a configuration to the complete specification of every run; pure arithmetic, nothing is started.
 
-What a run needs is decided here and nowhere later: shape, seeds, horizons, steps, learning rates,
-evaluations. So a plan can print its cost, and a run can be resumed or moved to another machine.
+Everything about a run is decided here: shape, seeds, horizons, steps, learning rates, evaluations. So a
+plan can print its cost, and a run can be resumed or moved to another machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from testbed.training.sweep.checks import (
 
 @dataclass(frozen=True)
 class Rung:
-    """What a design takes of one width: its horizons in tokens, and how many of the grid's seeds."""
+    """The part of a grid at one width: horizons in tokens, and the number of the grid's seeds."""
 
     width: int
     tokens: tuple[int, ...]
@@ -39,14 +39,14 @@ class Rung:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a study, and what is poor about its design, in sentences."""
+    """The runs of a study, and the weaknesses of its design as sentences."""
 
     grid: tuple[RunSpec, ...]
     target: tuple[RunSpec, ...]
     warnings: tuple[str, ...]
 
     def trained_by(self, engines: Sequence[Engine]) -> Plan:
-        """The same runs, each by its engine."""
+        """The plan with these engines, one for each run in the order of `runs`."""
         runs = [spec.model_copy(update={"engine": e}) for spec, e in zip(self.runs, engines, strict=True)]
         return replace(self, grid=tuple(runs[: len(self.grid)]), target=tuple(runs[len(self.grid) :]))
 
@@ -61,7 +61,7 @@ class Plan:
 
 
 def rungs(grid: Sequence[RunSpec]) -> tuple[Rung, ...]:
-    """What a planned grid has taken of each width, in the plan's order."""
+    """The rungs of a planned grid, in the plan's order."""
     taken: dict[int, list[RunSpec]] = {}
     for spec in grid:
         if spec.retry_of is None:
@@ -73,9 +73,13 @@ def rungs(grid: Sequence[RunSpec]) -> tuple[Rung, ...]:
 
 
 def plan(config: Config, facts: DataFacts | Callable[[Data], DataFacts], chosen: Sequence[Rung] | None = None) -> Plan:
-    """Every run of `config`, or of its grid those chosen; ConfigError where a configuration and its data do not fit.
+    """Every run of `config`; of its grid only the rungs in `chosen` where that is given.
 
-    `facts` are those of its data, or give them for the data of each cell where the grid varies them.
+    `facts` describes the data, or is a function that describes the data of a cell where the grid varies them.
+
+    Raises:
+        ConfigError: configuration and data do not fit together.
+
     """
     facts_of = facts if callable(facts) else lambda _: facts
     grid = tuple(spec for cell in config.cells() for spec in _grid(config.at(cell), cell, facts_of, chosen))
@@ -133,7 +137,7 @@ def _rung(config: Config, width: int, facts: DataFacts) -> tuple[Shape, Counts]:
 
 
 def _components(train: Train) -> tuple[Component, tuple[Component, ...]]:
-    """The schedule and the parts that a recipe names, with their settings spelt out."""
+    """The schedule and the parts of a recipe, with all their settings."""
 
     def of(registry: Registry, name: str) -> Component:
         own = settings_of(train, name, registry.find(name).Settings, "train")
@@ -143,7 +147,7 @@ def _components(train: Train) -> tuple[Component, tuple[Component, ...]]:
 
 
 def _one_trunk(train: Train) -> bool:
-    """Whether all horizons of a model branch off one trunk; else each is a run of its own."""
+    """Whether all horizons of a model branch off one trunk; otherwise each horizon is a run of its own."""
     schedule, parts = _components(train)
     return schedule_of(schedule).branches and all(part_of(part).branches for part in parts)
 
@@ -162,9 +166,9 @@ def _seeds(
 ) -> list[tuple[int, int]]:
     """Init and data seed of each run of one width.
 
-    What the order of the data does to the losses at one D is the same on every rung, so runs that
-    share an order share an error that no seed shows and that the law carries on to the target; with
-    orders of their own it averages out, and resampling the runs sees it.
+    The order of the data shifts the losses at one D equally on every rung. Runs that share an order share this
+    error; seeds do not show it, and the law carries it to the target. With an order for each run it averages
+    out, and resampling the runs measures it.
     """
     if data_seeds == "own":
         return [(init, init * 65536 + width) for init in init_seeds]
@@ -179,7 +183,7 @@ def _horizon_tokens(config: Config, counts: Counts) -> tuple[int, ...]:
 
 
 def _batch_tokens(train: Train, seq_len: int, fewest_tokens: int) -> int:
-    """Given, or the power of two nearest to fewest_tokens / 1000, at least 256 and at least one window."""
+    """The configured batch, or the power of two nearest to fewest_tokens / 1000, at least 256 and one window."""
     if train.batch_tokens != "auto":
         return train.batch_tokens
     batch: int = max(256, 1 << round(math.log2(max(fewest_tokens / LEAST_STEPS, 1))))
@@ -242,7 +246,7 @@ def _spec(
 
 
 def _engine(config: Config, role: Role) -> Engine:
-    """What the configuration says of it; the rest is chosen for the device."""
+    """The engine as far as the configuration sets it; the rest is chosen for the device."""
     train, rows = config.train, config.train.micro_rows
     count = (config.target.processes if role == "target" and config.target else None) or train.processes
     told = {"recompute": train.recompute is True, "processes": count, "sharded": train.sharded is True and count > 1}

@@ -1,4 +1,4 @@
-"""Second tries of runs that diverged, at lower learning rates; pure."""
+"""Second tries of diverged runs at lower learning rates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from testbed.records import Engine, RunSpec
 
 
 def retries(specs: Sequence[RunSpec], diverged: Collection[str], factor: float) -> tuple[RunSpec, ...]:
-    """For each run in `diverged` (by id) the same at `factor` times its rates, by itself; a second try has no third."""
+    """For each run in `diverged` (by id) the same run at `factor` times its rates, unpacked; tried again only once."""
     return tuple(
         spec.model_copy(
             update={
