@@ -3,6 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/check.sh
-export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
-# A file's tests stay together: they share what is costly to set up, and some count what the others tried.
-exec .venv/bin/pytest -n auto --dist loadfile --no-loadscope-reorder "$@"
+exec .venv/bin/pytest -n auto --dist worksteal "$@"

@@ -25,7 +25,7 @@ from testbed.study import Study
 from testbed.training.models import find_family
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import plan
-from tests.helpers.hostile import command_line, snapshot, told
+from tests.helpers.hostile import limited_command, refusal, snapshot
 from tests.helpers.planted_sweep import planted_points
 from tests.helpers.sweeps import TINY
 
@@ -139,9 +139,9 @@ def test_a_fit_of_somebody_else_imports_nothing_until_one_agrees(theirs):
     ):
         Fit.from_dict(document, str(theirs / "F.json"))
     arguments = ("predict", theirs / "F.json", "--params", "1e6", "--tokens", "1e7")
-    assert "testbed --allow-code their_module_x" in told(command_line(*arguments, cwd=theirs))
+    assert "testbed --allow-code their_module_x" in refusal(limited_command(*arguments, cwd=theirs))
     assert not (theirs / "ran").exists()
-    end = command_line("--allow-code", "their_module_x", *arguments, cwd=theirs)
+    end = limited_command("--allow-code", "their_module_x", *arguments, cwd=theirs)
     assert end.returncode == 0, end.stderr
     assert (theirs / "ran").exists()
 
@@ -179,7 +179,7 @@ def test_a_folder_of_somebody_else_imports_nothing_until_one_agrees(theirs, tiny
 
 
 def test_what_users_name_themselves_is_imported(theirs):
-    end = command_line("laws", "their_module_x:Law", cwd=theirs)
+    end = limited_command("laws", "their_module_x:Law", cwd=theirs)
     assert end.returncode == 0, end.stderr
     path = theirs / "c.toml"
     path.write_text(TINY.replace("[forecast]", '[forecast]\nlaws = ["their_module_x:Law"]'))
@@ -360,7 +360,7 @@ def test_the_page_of_a_study_shows_hostile_records_as_text(tmp_path, tiny_config
 
 
 def test_a_consent_that_names_nothing_is_told_on_the_command_line(tmp_path):
-    assert "--allow-code: found 'a b'" in told(command_line("--allow-code", "a b", "laws", cwd=tmp_path))
+    assert "--allow-code: found 'a b'" in refusal(limited_command("--allow-code", "a b", "laws", cwd=tmp_path))
 
 
 def test_sources_and_families_that_are_none_say_what_they_lack():

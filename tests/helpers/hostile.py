@@ -3,58 +3,58 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import resource
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from testbed.errors import TestbedError
+from tests.helpers.command_line import command
 
 LONGEST = 8000  # characters of a message
-LEAST = 200  # inputs of each kind of file
-
-# TESTBED_FUZZ=5000 tries as many inputs of each kind, others each time
+# TESTBED_FUZZ=5000 tries as many inputs in each test, others each time
 _ASKED = os.environ.get("TESTBED_FUZZ")
-fuzzed = settings(
-    max_examples=int(_ASKED or 100),
+EXAMPLES = int(_ASKED or 100)
+_fuzzed = settings(
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize=_ASKED is None,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
-class Tally:
-    """How many inputs were tried, and how they ended."""
+def try_each(
+    read: Callable[..., Any], *inputs: st.SearchStrategy[Any], examples: Sequence[tuple[Any, ...]] = ()
+) -> Counter[str]:
+    """Call `read` with EXAMPLES drawn inputs and the given examples; how many were accepted, and refused (None)."""
+    ends = Counter[str]()
 
-    def __init__(self, what: str) -> None:
-        self.what, self.ends = what, Counter[str]()
+    def once(drawn: tuple[Any, ...]) -> None:
+        ends["refused" if read(*drawn) is None else "accepted"] += 1
 
-    def tried(self, read: Callable[[], Any], *places: str | Path) -> Any:
-        """What `read` gives, or None where it refuses in one message of bounded length that names one of the places."""
-        try:
-            found = read()
-        except TestbedError as error:
-            message = str(error)
-            assert any(str(place) in message for place in places), message
-            assert 10 < len(message) <= LONGEST + sum(len(str(place)) for place in places), message[:500]
-            self.ends["refused"] += 1
-            return None
-        self.ends["accepted"] += 1
-        return found
+    for given_one in examples:
+        once = example(drawn=given_one)(once)
+    _fuzzed(given(drawn=st.tuples(*inputs))(once))()
+    sys.stdout.write(f"{ends.total()} inputs, {dict(ends)}\n")
+    assert ends.total() >= EXAMPLES + len(examples)
+    return ends
 
-    def check(self, capsys: Any, least: int = LEAST) -> None:
-        """Print the number of inputs; there have to be enough, and some that are read and some that are not."""
-        with capsys.disabled():
-            sys.stdout.write(f"\n{self.what}: {self.ends.total()} inputs, {dict(self.ends)}\n")
-        assert self.ends.total() >= least, "too few, or the file's tests were split among processes (--dist loadfile)"
-        assert self.ends["refused"]
-        assert self.ends["accepted"]
+
+def result_or_none(read: Callable[[], Any], *places: str | Path) -> Any:
+    """The result of `read`, or None where it refuses in one message of bounded length that names one of the places."""
+    try:
+        return read()
+    except TestbedError as error:
+        message = str(error)
+        assert any(str(place) in message for place in places), message
+        assert 10 < len(message) <= LONGEST + sum(len(str(place)) for place in places), message[:500]
+        return None
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -66,29 +66,18 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def command_line(*arguments: object, cwd: Path, memory: int | None = None, seconds: float = 120, **env: str) -> Any:
-    """The real command line in a process of its own, with so many bytes of address space at most."""
-    import resource
+def limited_command(*arguments: object, cwd: Path, memory: int | None = None, seconds: float = 120, **env: str) -> Any:
+    """The command line in a process of its own, with so many bytes of address space at most."""
 
     def limit() -> None:
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-m", "testbed", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        cwd=cwd,
-        timeout=seconds,
-        preexec_fn=limit,
-        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "80", **env},
-    )
+    environment = {**os.environ, "COLUMNS": "80", **env}
+    return command(*arguments, cwd=cwd, timeout=seconds, errors="replace", preexec_fn=limit, env=environment)
 
 
-def told(end: Any) -> str:
+def refusal(end: Any) -> str:
     """The one message of a command that refused its input: exit code 2 and no traceback."""
     assert "Traceback" not in end.stderr + end.stdout, end.stderr
     assert end.returncode == 2, end.stderr + end.stdout
