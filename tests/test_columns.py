@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from testbed.analysis.laws import LAWS
 from testbed.errors import TableError
-from testbed.points import USUAL_NAMES, derived_columns, fit_columns, map_columns
-from testbed.points.names import COUNTS, DERIVED
+from testbed.points import COLUMNS, POINTS_COLUMNS, column_named, derived_columns, fit_columns, key_columns, map_columns
 from tests.helpers.public_tables import SHARED, needs_shared
 
 NDL = ("n", "tokens", "loss")
@@ -97,9 +96,9 @@ def test_every_derivation_undoes_what_it_came_from(data):
         "unique_tokens": tokens / epochs, "accuracy": accuracy, "error": 1 - accuracy, "kl": kl, "distance": kl**0.5,
         "n_active": n, "n_total": n_total, "activation_ratio": n / n_total,
     }  # fmt: skip
-    name = data.draw(st.sampled_from(sorted(DERIVED)))
+    name = data.draw(st.sampled_from(sorted(each.name for each in COLUMNS if each.derived)))
     table = pd.DataFrame({column: [value] for column, value in truth.items() if column != name})
-    for template in DERIVED[name]:
+    for template in column_named(name).derived:
         needed = [column for column in truth if re.search(rf"\b{column}\b", template)]
         mapping = map_columns(table[needed], (name,), {}, "t")
         assert mapping == {name: template}
@@ -108,8 +107,10 @@ def test_every_derivation_undoes_what_it_came_from(data):
 
 @given(st.data())
 def test_usual_names_in_any_order_and_spelling_are_mapped(data):
-    wanted = tuple(data.draw(st.permutations(["tokens", "loss", "lr", "batch_tokens", "steps", "step", "vocab_size"])))
-    spelled = {name: data.draw(st.sampled_from(USUAL_NAMES[name])) for name in wanted}
+    wanted = tuple(
+        data.draw(st.permutations(["tokens", "loss", "peak_lr", "batch_tokens", "steps", "step", "vocab_size"]))
+    )
+    spelled = {name: data.draw(st.sampled_from(column_named(name).names)) for name in wanted}
     for name, spelling in spelled.items():
         if len(spelling) > 3:
             spelled[name] = data.draw(
@@ -121,17 +122,17 @@ def test_usual_names_in_any_order_and_spelling_are_mapped(data):
 
 
 def test_every_name_is_usual_for_itself_and_is_found_by_its_option():
-    for name, usual in USUAL_NAMES.items():
-        assert usual[0] == name
-        assert len(set(usual)) == len(usual)
+    for each in COLUMNS:
+        name = each.name
+        assert len(set(each.names)) == len(each.names)
         assert mapped([name], (name,)) == {name: name}
         assert mapped(["odd name"], (name,), **{name: "odd name"}) == {name: "odd name"}
-    assert set(USUAL_NAMES) >= COUNTS | set(DERIVED)
+    assert len({each.name for each in COLUMNS}) == len(COLUMNS)
 
 
 def test_every_law_of_the_library_has_usual_names_for_its_columns():
     for law in LAWS.values():
-        assert {*law.columns, law.response} <= set(USUAL_NAMES), law.name
+        assert {*law.columns, law.response} <= {each.name for each in COLUMNS if each.spellings}, law.name
 
 
 def test_a_law_of_ones_own_has_its_own_columns():
@@ -152,8 +153,8 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are():
             match=rf"no column for n \(looked for {re.escape(given_n)}\); the table has N, D, loss; .* --n C",
         ):
             mapped("N D loss", n=given_n)
-    with pytest.raises(TableError, match=r"no column for lr .*; name one with --column lr=COLUMN"):
-        mapped("N D loss", (*NDL, "lr"))
+    with pytest.raises(TableError, match=r"no column for peak_lr .*; name one with --column peak_lr=COLUMN"):
+        mapped("N D loss", (*NDL, "peak_lr"))
     with pytest.raises(TableError, match=r"no column for run .*; name one with --run COLUMN"):
         mapped("step loss", ("run", "step", "loss"))
     with pytest.raises(TableError, match=r"the table has c0, c1, .*, c59 and 4940 more; name"):
@@ -171,7 +172,7 @@ def test_choices_that_cannot_be_made_are_told():
         mapped("loss N D loss")
     with pytest.raises(TableError, match="2 columns x; the table has"):
         mapped("loss N D x x", n="x")
-    with pytest.raises(TableError, match="found a column given for los; accepted: n, tokens, loss, flops"):
+    with pytest.raises(TableError, match="found a column given for los; accepted: n, tokens, loss, run, unique_tokens"):
         mapped("loss N D", los="loss")
     assert mapped("loss N D other other") == {"n": "N", "tokens": "D", "loss": "loss"}
 
@@ -184,12 +185,12 @@ def test_choices_that_cannot_be_made_are_told():
         ("gadre_overtraining/runs", ("n", "tokens_per_param"), "n_params_no_embed tokens_per_param run_id"),
         ("gemstones/checkpoints", ("n", "tokens", "flops", "step"), "n_params_no_embed n_tokens flops_6nd step run_id"),
         ("llama3_isoflop/runs", ("flops", *NDL), "flops_budget n_params n_tokens loss run_id"),
-        ("misfitting/checkpoints", ("n", "lr", "steps", "step"), "n_params_no_embed peak_lr total_steps step run_id"),
-        ("multipowerlaw_lr_schedules/curves", ("run", "step", "lr", "lr_sum", "loss"), "step lr cum_lr loss run_id"),
+        ("misfitting/checkpoints", ("n", "peak_lr", "steps", "step"), "n_params_no_embed peak_lr total_steps step run_id"),
+        ("multipowerlaw_lr_schedules/curves", ("run", "step", "lr_at_step", "lr_sum", "loss"), "step lr cum_lr loss run_id"),
         ("porian_isoflop/isoflop", ("flops", *NDL), "flops n_params n_tokens loss"),
         ("datablations_repeated/runs", ("unique_tokens", *NDL), "n_unique_tokens n_params n_tokens loss run_id"),
         ("routed_lm/curves", ("n_dense", "experts", "n_total", "loss"), "n_params_dense num_experts n_params_total loss run_id"),
-        ("steplaw_lr_bs/dense", ("lr", "batch_tokens", "steps"), "lr batch_tokens steps run_id"),
+        ("steplaw_lr_bs/dense", ("peak_lr", "batch_tokens", "steps"), "lr batch_tokens steps run_id"),
         ("steplaw_lr_bs/moe", ("n_active", "n_total"), "n_params_active_no_embed n_params_total_no_embed run_id"),
         ("vocab_scaling/checkpoints", ("n_non_vocab", "n_vocab"), "n_params_non_vocab n_params_vocab run_id"),
         ("bnsl_4digit_addition/points", ("tokens", "loss"), "dataset_size test_loss"),
@@ -198,3 +199,33 @@ def test_choices_that_cannot_be_made_are_told():
 def test_public_tables_need_no_naming(path, wanted, expected):
     table = pd.read_csv(SHARED / "data" / f"{path}.csv")
     assert list(map_columns(table, wanted, {}, path).values()) == expected.split()
+
+
+def test_a_rate_is_the_peak_for_laws_of_peaks_and_the_logged_one_for_laws_of_curves():
+    assert mapped("lr", ("peak_lr",)) == {"peak_lr": "lr"}
+    assert mapped("step lr", ("step", "lr_at_step")) == {"step": "step", "lr_at_step": "lr"}
+    assert mapped("lr max_lr", ("peak_lr",)) == {"peak_lr": "max_lr"}
+    assert mapped(list(POINTS_COLUMNS), ("peak_lr",))["peak_lr"] == "peak_lr"
+    with pytest.raises(TableError, match=r"column lr is taken for both peak_lr and lr_at_step"):
+        mapped("step lr", ("peak_lr", "lr_at_step"))
+    for name in ("lr_at_step lr_sum", "peak_lr_of_head"):
+        with pytest.raises(TableError, match="no column for peak_lr"):
+            mapped(name, ("peak_lr",))
+
+
+def test_a_column_may_be_given_by_any_of_its_names():
+    assert mapped("N D loss rate", ("n", "peak_lr"), lr="rate")["peak_lr"] == "rate"
+    assert mapped("step rate", ("step", "lr_at_step"), lr="rate")["lr_at_step"] == "rate"
+    assert mapped("size D loss", n_params="size")["n"] == "size"
+    assert mapped("warm lr", ("lr", "warm")) == {"lr": "lr", "warm": "warm"}  # a user's law that says lr
+    assert mapped(list(POINTS_COLUMNS), ("lr",))["lr"] == "peak_lr"
+    with pytest.raises(TableError, match="found a and b given for peak_lr; give one of them"):
+        mapped("a b", ("peak_lr",), lr="a", peak_lr="b")
+
+
+def test_keys_of_the_configuration_have_columns():
+    assert key_columns(["train.lr", "data.zipf.exponent"]) == {"train.lr": "peak_lr", "data.zipf.exponent": "exponent"}
+    assert key_columns(["data.a.share", "data.b.share"]) == {
+        "data.a.share": "data_a_share",
+        "data.b.share": "data_b_share",
+    }

@@ -367,8 +367,8 @@ def test_curves_are_not_accused_of_being_curves():
     law = LAWS["tissue"]
     lr = np.tile(np.concatenate([np.full(70, 1e-3), np.linspace(1e-3, 1e-5, 30)]), 2)
     step = np.tile(np.arange(1.0, 101), 2)
-    table = pd.DataFrame({"run": np.repeat(["a", "b"], 100), "step": step, "lr": lr * np.repeat([1, 0.5], 100)})
-    table["lr_sum"] = table.groupby("run")["lr"].cumsum()
+    table = pd.DataFrame({"run": np.repeat(["a", "b"], 100), "step": step, "lr_at_step": lr * np.repeat([1, 0.5], 100)})
+    table["lr_sum"] = table.groupby("run")["lr_at_step"].cumsum()
     theta = {p.name: np.array([[value]]) for p, value in zip(law.parameters, (2.0, 0.4, 0.2, 0.5), strict=True)}
     table["loss"] = law.value(theta, law.prepare({name: table[name].to_numpy() for name in law.columns}))[0]
     table["loss"] *= np.exp(1e-3 * np.random.default_rng(0).normal(size=200))

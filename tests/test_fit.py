@@ -14,6 +14,7 @@ from testbed.analysis.fit.resampling import Rows
 from testbed.analysis.fit.solver import minimise
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
+from testbed.points import points_digest
 from tests.helpers.oracle import least_cost
 from tests.helpers.planted import PLANTED, noisy
 from tests.helpers.planted_sweep import TRUTH, clean, planted_points
@@ -278,6 +279,16 @@ def test_a_fit_goes_through_json_to_the_bit():
     assert np.array_equal(back.resid, fit.resid)
     assert back.conf_int().equals(fit.conf_int())
     assert back.to_dict() == fit.to_dict()
+
+
+@pytest.mark.parametrize(("law", "column"), [("step_law_lr", "peak_lr"), ("tissue", "lr_at_step")])
+def test_a_fit_that_was_saved_when_its_column_was_called_lr_is_read(law, column):
+    fit = fit_law(law, noisy(LAWS[law], PLANTED[law], 0.003), n_boot=0)
+    old = json.loads(json.dumps(fit.to_dict()).replace(f'"{column}"', '"lr"'))
+    old["data_digest"] = points_digest(fit.points.rename(columns={column: "lr"}))
+    back = Fit.from_dict(old)
+    assert back.theta == fit.theta and np.array_equal(back.resid, fit.resid)
+    assert back.columns[column] == "lr" and column in back.points
 
 
 @pytest.mark.parametrize(

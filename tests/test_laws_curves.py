@@ -38,7 +38,7 @@ def schedule(kind, steps=3000, warmup=300, peak=6e-4, end=6e-5, begin=1801):
 
 def logged(lr, rows, run="r"):
     """Columns of a curve's rows."""
-    return {"run": np.full(len(rows), run), "step": rows * 1.0, "lr": lr[rows], "lr_sum": np.cumsum(lr)[rows]}
+    return {"run": np.full(len(rows), run), "step": rows * 1.0, "lr_at_step": lr[rows], "lr_sum": np.cumsum(lr)[rows]}
 
 
 KINDS = ("constant", "jump", "linear", "to zero", "cosine")
@@ -100,8 +100,8 @@ def test_an_lr_sum_that_is_no_sum_is_refused(name):
     curve = logged(schedule("cosine"), np.arange(400, 3001, 200))
     with pytest.raises(TableError, match=r"run r: lr_sum is .* at step 1400; it must be above 0 and grow"):
         LAWS[name].prepare({**curve, "lr_sum": np.where(curve["step"] == 1400, 0.001, curve["lr_sum"])})
-    with pytest.raises(TableError, match=r"run r: steps from 400, lr from -0\.000598174 to -6e-05; give both"):
-        LAWS[name].prepare({**curve, "lr": -curve["lr"]})
+    with pytest.raises(TableError, match=r"run r: steps from 400, lr_at_step from -0\.000598174 to -6e-05; give both"):
+        LAWS[name].prepare({**curve, "lr_at_step": -curve["lr_at_step"]})
 
 
 def curves(model):

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from testbed.analysis.fit import fit_law
+from testbed.errors import TableError
 from testbed.files import append_line, write_json
-from testbed.points import COLUMNS, read_table, write_table
+from testbed.points import POINTS_COLUMNS, annealed_only, column_named, read_table, write_table
 from testbed.records import Done, Eval, as_json
 from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
@@ -48,7 +50,7 @@ def evaluations(spec, times):
 
 def test_every_loss_of_a_finished_run_has_its_row(folder):
     table = sweep_points(folder)
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(POINTS_COLUMNS)
     first, second = folder.specs[0], folder.specs[2]
     assert table["run"].tolist() == [first.run_id] * 3 + [second.run_id] * 3
     row = table.iloc[4]
@@ -59,7 +61,8 @@ def test_every_loss_of_a_finished_run_has_its_row(folder):
         6 * n * tokens,
     )
     assert row["flops"] > 2**63  # so it was not cut to 64 bits
-    assert (row["tokens_per_param"], row["loss"], row["lr"]) == (tokens / n, 1 / 7, 0.1)
+    assert (row["tokens_per_param"], row["loss"], row["lr_at_step"]) == (tokens / n, 1 / 7, 0.1)
+    assert (row["peak_lr"], row["schedule"]) == (second.lr, "wsd")
     assert table["horizon"].isna().tolist() == [True, False, False] * 2
     assert table["branch_step"].tolist()[1:3] == [h.branch_step for h in first.horizons[:2]]
     assert row["unique_tokens"] == tokens  # an endless source
@@ -72,7 +75,7 @@ def test_every_loss_of_a_finished_run_has_its_row(folder):
 
 def test_a_folder_without_finished_runs_has_an_empty_table(tmp_path, tiny_config, tiny_source):
     table = sweep_points(SweepFolder.create(tmp_path / "s", tiny_config, plan(tiny_config, tiny_source.facts).grid))
-    assert table.empty and list(table.columns) == list(COLUMNS)
+    assert table.empty and list(table.columns) == list(POINTS_COLUMNS)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
@@ -99,3 +102,27 @@ def test_the_id_of_a_run_is_that_of_what_it_is_now(tiny_spec):
     assert other.run_id != first == tiny_spec.run_id == other.model_copy(update={"lr": tiny_spec.lr}).run_id
     again = type(tiny_spec).model_validate_json(tiny_spec.model_dump_json())
     assert again == tiny_spec and again.run_id == first and "run_id" not in tiny_spec.model_dump()
+
+
+def test_a_law_of_peak_rates_is_fitted_to_the_rates_of_the_runs_not_to_decayed_ones(folder):
+    fit = fit_law("step_law_lr", annealed_only(sweep_points(folder), "t"), fixed={"a": 0.0, "b": 0.0}, n_boot=0)
+    assert fit.columns["peak_lr"] == "peak_lr"
+    assert set(fit.points["peak_lr"]) == {folder.specs[0].lr}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_the_rate_of_an_older_points_table_is_the_one_at_the_step(folder, tmp_path, suffix):
+    old = sweep_points(folder).astype({"flops": float, "flops_6nd": float}).drop(columns="peak_lr")
+    write_table(old.rename(columns={"lr_at_step": "lr"}), tmp_path / f"t{suffix}")
+    with pytest.warns(UserWarning, match="column lr, the decayed rate at each row's step, is read as lr_at_step"):
+        table = read_table(tmp_path / f"t{suffix}")
+    assert table["lr_at_step"].tolist() == old["lr_at_step"].tolist() and "lr" not in table
+    with pytest.raises(TableError, match=r"no column for peak_lr .*lr_at_step"):
+        fit_law("step_law_lr", table)
+
+
+def test_every_column_of_the_table_is_described():
+    assert all(column_named(name).heading for name in POINTS_COLUMNS)
+    assert [column_named(name).heading for name in ("tokens", "loss", "peak_lr", "warmth_of_day")] == [
+        "D (tokens)", "loss (nats/token)", "peak learning rate", "warmth of day",
+    ]  # fmt: skip

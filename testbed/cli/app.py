@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,7 +22,7 @@ from testbed.cli import predict_commands as fitted
 from testbed.cli import sharing_commands as sharing
 from testbed.cli import study_commands as loop
 from testbed.cli import tune_commands as tune
-from testbed.cli.output import console, errors
+from testbed.cli.output import console, errors, show_warning
 from testbed.errors import TestbedError
 from testbed.registry import allow_code
 
@@ -64,6 +65,7 @@ def begin(
 def main() -> NoReturn:
     """Run the command line; mistakes are told in one message, without a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
+    warnings.showwarning = show_warning
     try:
         code = app(standalone_mode=False)
     except TestbedError as error:

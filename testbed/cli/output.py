@@ -47,6 +47,11 @@ _TABLE_WIDTH = 140  # a table is not folded into less: a terminal can be made wi
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a Python warning as one line, without the place in the code that it came from."""
+    errors.print(f"note: {message}", markup=False, soft_wrap=True)
+
+
 def print_verdict(study: Study) -> None:
     """Every prediction beside what the target reached, and the verdict in sentences."""
     from testbed.analysis.report.study import sentences as words

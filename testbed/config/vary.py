@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
@@ -28,13 +27,6 @@ def cells(vary: Mapping[str, Any]) -> Iterator[dict[str, Value]]:
     """Every combination of the values; one empty cell where nothing varies."""
     by_key = axes(vary)
     return (dict(zip(by_key, values, strict=True)) for values in product(*by_key.values()))
-
-
-def columns(keys: Iterator[str] | list[str]) -> dict[str, str]:
-    """The column of a points table for each dotted key: its last part, or all of it where two would be called alike."""
-    keys = list(keys)
-    short = Counter(key.rpartition(".")[2] for key in keys)
-    return {key: last if short[last := key.rpartition(".")[2]] == 1 else key.replace(".", "_") for key in keys}
 
 
 def merged(tree: dict[str, Any], cell: Cell) -> dict[str, Any]:

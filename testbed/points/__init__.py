@@ -1,21 +1,25 @@
 """The points table: one row a loss. From here on a table of anyone's runs is as good as our own.
 
-`table` reads and writes it, `columns` finds in a foreign table the columns that a law needs and gives
-them as numbers, `where` selects rows by an expression.
+`table` reads and writes it, `columns` describes its columns, `mapping` finds the columns that a law needs in a
+foreign table and reads them as numbers, `where` selects rows by an expression.
 """
 
-from testbed.points.columns import derived_columns, fit_columns, map_columns, points_digest
-from testbed.points.names import USUAL_NAMES
-from testbed.points.table import COLUMNS, annealed_only, read_table, without_target, write_table
+from testbed.points.columns import COLUMNS, POINTS_COLUMNS, Column, canonical, column_named, key_columns
+from testbed.points.mapping import derived_columns, fit_columns, map_columns, points_digest
+from testbed.points.table import annealed_only, read_table, without_target, write_table
 from testbed.points.where import filter_rows
 
 __all__ = [
     "COLUMNS",
-    "USUAL_NAMES",
+    "POINTS_COLUMNS",
+    "Column",
     "annealed_only",
+    "canonical",
+    "column_named",
     "derived_columns",
     "filter_rows",
     "fit_columns",
+    "key_columns",
     "map_columns",
     "points_digest",
     "read_table",

@@ -1,212 +1,242 @@
-"""Finding in anyone's table the columns that a law needs, and giving them as numbers a fit can trust."""
+"""The columns of points tables, each described once: names, spellings, units, and how it is derived and drawn.
+
+The table is open: a law or a component may have columns that are not described here (see `column_named`).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Collection, Mapping
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
-from testbed.errors import TableError
-from testbed.points.expressions import columns_of, quoted, short
-from testbed.points.names import COUNTS, DERIVED, USUAL_NAMES
-from testbed.points.numbers import column_of, listed, row_number, to_floats
-from testbed.points.parsing import parse
-from testbed.points.where import computed
-
-_OPTIONS = {"n": "--n", "tokens": "--d", "loss": "--loss", "run": "--run"}
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 
-def map_columns(
-    table: pd.DataFrame, wanted: tuple[str, ...], given: Mapping[str, str | None], where: str
-) -> dict[str, str]:
-    """Canonical name -> the table's column, or the expression that computes it, for `wanted`, and for run if it is there.
+@dataclass(frozen=True)
+class Column:
+    """What is known about a column of a points table.
 
-    `given` names columns, or expressions over columns, for canonical names; None is as if not there. The
-    others are the first of their USUAL_NAMES that the table has (so N without embeddings before the
-    total), case and punctuation not counting in names of three letters or more; else they are computed
-    as DERIVED says. A law's name that is not usual is its own. TableError says what was looked for,
-    what the table has, and the option that names a column.
+    Attributes:
+        name: The name that laws, fits and the testbed's own tables use.
+        title: Its name in figures; None for the name with spaces.
+        unit: The unit of its values, such as "tokens".
+        spellings: Other names in people's tables; of several that a table has, the earliest is taken.
+        key: The key of the configuration that sets it, such as "train.lr".
+        option: The command-line option that names a table's column for it; None for --column.
+        count: Whether it counts something, so that the text "7B" is a number.
+        scale: How an axis of it is drawn.
+        size: Whether it measures how large a run is (N, D, C or U).
+        falls: Whether it falls as models get better.
+        derived: Expressions over other columns that compute it where a table lacks it, tried in order.
     """
-    finder = _Finder(table, {name: column for name, column in given.items() if column is not None}, where)
-    finder.check_given(wanted)
-    mapping = {name: finder.column(name) for name in dict.fromkeys((*wanted, *finder.given)) if name != "run"}
-    run = finder.find("run")
-    if run is not None:
-        mapping["run"] = run
-    elif "run" in wanted or "run" in finder.given:
-        raise finder.nothing_for("run")
-    _check_unshared(mapping, where)
-    return mapping
+
+    name: str
+    title: str | None = None
+    unit: str | None = None
+    spellings: tuple[str, ...] = ()
+    key: str | None = None
+    option: str | None = None
+    count: bool = False
+    scale: Literal["log", "linear"] = "log"
+    size: bool = False
+    falls: bool = False
+    derived: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name a table may have for it, in the order in which they are looked for."""
+        return self.name, *self.spellings
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, for axes: "D (tokens)"."""
+        title = self.title or self.name.replace("_", " ")
+        return title if self.unit is None else f"{title} ({self.unit})"
 
 
-def derived_columns(table: pd.DataFrame, mapping: Mapping[str, str]) -> dict[str, str]:
-    """The part of a mapping that is computed: canonical name -> expression over the table's columns."""
-    return {name: source for name, source in mapping.items() if source not in table.columns}
+_NON_EMBEDDING = (
+    "n_params_non_embedding",
+    "n_params_no_embed",
+    "non_embedding_params",
+    "n_non_embedding",
+    "non_embedding_parameters",
+    "params_non_embedding",
+    "params_no_embed",
+    "num_params_non_embedding",
+)
+_TOTAL = (
+    "n_params_total",
+    "total_params",
+    "n_params",
+    "params",
+    "N",
+    "parameters",
+    "model_size",
+    "num_params",
+    "num_parameters",
+    "n_parameters",
+    "total_parameters",
+    "param_count",
+    "model_params",
+)
+_TOKENS = (
+    "n_tokens",
+    "D",
+    "train_tokens",
+    "training_tokens",
+    "dataset_size",
+    "num_tokens",
+    "total_tokens",
+    "tokens_seen",
+    "token_count",
+    "n_train_tokens",
+)
+_FLOPS = (
+    "C",
+    "compute",
+    "training_flops",
+    "train_flops",
+    "total_flops",
+    "flop",
+    "training_compute",
+    "flops_budget",
+    "compute_budget",
+    "flops_6nd",
+)
+_LOSS = (
+    "val_loss",
+    "eval_loss",
+    "validation_loss",
+    "final_loss",
+    "L",
+    "valid_loss",
+    "test_loss",
+    "final_val_loss",
+    "cross_entropy",
+    "nll",
+    "train_loss",
+    "training_loss",
+)
+_PEAK_LR = ("max_lr", "lr_max", "peak_learning_rate", "lr", "learning_rate", "base_lr", "LR")
+_BATCH_TOKENS = (
+    "tokens_per_batch",
+    "tokens_per_step",
+    "batch_size_tokens",
+    "batch_size_in_tokens",
+    "global_batch_tokens",
+)
+_N_ACTIVE = (
+    "n_params_active_no_embed",
+    "n_params_active",
+    "active_params",
+    "activated_params",
+    "num_active_params",
+)
+
+# fmt: off
+# The columns of the testbed's own points table, in its order.
+_RECORDED = (
+    Column("run", spellings=("run_id", "run_name", "model"), option="--run"),
+    Column("role"),
+    Column("family", key="model.family"),
+    Column("width"),
+    Column("depth", key="model.depth"),
+    Column("n_params_non_embedding", "N", "parameters without embeddings", count=True),
+    Column("n_params_total", "N", "all parameters", count=True),
+    Column("tokens", "D", "tokens", _TOKENS, option="--d", count=True, size=True,
+           derived=("tokens_per_param * n", "flops / (6 * n)")),
+    Column("unique_tokens", "U", "unique tokens", ("n_unique_tokens", "U", "tokens_unique", "num_unique_tokens"),
+           key="data.unique_tokens", count=True, size=True, derived=("tokens / epochs",)),
+    Column("tokens_per_param", "D/N", "tokens per parameter",
+           ("tokens_per_parameter", "D/N", "token_multiplier", "tpp"), derived=("tokens / n",)),
+    Column("flops", "C", "FLOPs", _FLOPS, count=True, size=True, derived=("6 * n * tokens",)),
+    Column("flops_6nd", "6ND", "FLOPs", count=True),
+    Column("loss", "loss", "nats/token", _LOSS, option="--loss", scale="linear", falls=True),
+    Column("bpb", "loss", "bits/byte", scale="linear", falls=True),
+    Column("phase"),
+    Column("horizon", "horizon", "tokens", count=True),
+    Column("branch_step"),
+    Column("step", "optimiser step", None, ("global_step", "train_step", "training_step", "iteration", "iter"),
+           count=True),
+    Column("batch_tokens", "batch", "tokens", _BATCH_TOKENS, key="train.batch_tokens", count=True),
+    Column("seq_len", key="data.seq_len"),
+    Column("schedule", key="train.schedule"),
+    Column("peak_lr", "peak learning rate", None, _PEAK_LR, key="train.lr"),
+    Column("lr_at_step", "learning rate at the step", None, ("lr", "learning_rate", "LR")),
+    Column("init_seed"),
+    Column("data_seed"),
+    Column("retry_of"),
+)
+# Columns that laws have beside those.
+_OF_LAWS = (
+    Column("n", "N", "parameters", (*_NON_EMBEDDING, *_TOTAL), option="--n", count=True, size=True,
+           derived=("tokens / tokens_per_param", "flops / (6 * tokens)")),
+    Column("epochs", spellings=("n_epochs", "num_epochs")),
+    Column("error", "error", "1 - accuracy", ("err", "error_rate", "test_error", "val_error", "top1_error"),
+           scale="linear", falls=True, derived=("1 - accuracy",)),
+    Column("accuracy", None, None, ("acc", "test_accuracy", "val_accuracy", "top1_accuracy", "test_acc", "val_acc"),
+           scale="linear", derived=("1 - error",)),
+    Column("steps", "optimiser steps", None,
+           ("n_steps", "total_steps", "num_steps", "train_steps", "training_steps", "max_steps"), count=True),
+    Column("lr", "learning rate", None, ("peak_lr", *(name for name in _PEAK_LR if name != "lr"))),  # in laws of others
+    Column("lr_sum", "sum of the learning rate", None, ("cum_lr", "sum_lr", "cumulative_lr", "lr_cumsum"),
+           scale="linear"),
+    Column("n_non_vocab", "parameters without vocabulary", None,
+           ("n_params_non_vocab", "non_vocab_params", "N_nv", *_NON_EMBEDDING), count=True),
+    Column("n_vocab", "vocabulary parameters", None,
+           ("n_params_vocab", "vocab_params", "N_v", "n_params_embedding", "embedding_params"), count=True),
+    Column("vocab_size", "vocabulary", "tokens", ("vocabulary_size", "V", "n_vocab_size"), key="data.vocab_size",
+           count=True),
+    Column("n_dense", "N of a token", "parameters", ("n_params_dense", "dense_params", "dense_parameters"), count=True),
+    Column("experts", spellings=("n_experts", "num_experts", "expert_count"), count=True),
+    Column("n_active", "active parameters", None, _N_ACTIVE, count=True),
+    Column("n_total", "total parameters", None, ("n_params_total_no_embed", *_TOTAL), count=True),
+    Column("streams", "parallel streams", None, ("n_streams", "num_streams", "parallel_streams", "P"), count=True),
+    Column("n_encoder", "encoder parameters", None, ("n_params_encoder", "encoder_params"), count=True),
+    Column("n_decoder", "decoder parameters", None, ("n_params_decoder", "decoder_params"), count=True),
+    Column("share", "share of the mixture", None,
+           ("mixture_weight", "proportion", "mixing_ratio", "mixture_ratio", "mix_ratio"), scale="linear"),
+    Column("reward", spellings=("gold_reward", "gold_score", "gold_rm_score", "rm_score")),
+    Column("distance", "√KL", "√nats", ("sqrt_kl", "kl_distance"), scale="linear", derived=("kl ** 0.5",)),
+    Column("kl", spellings=("KL", "kl_divergence")),
+    Column("n_average", "average parameters", None, ("n_params_average", "average_params"), count=True),
+    Column("activation_ratio", spellings=("activation_rate", "active_ratio")),
+    Column("granularity", spellings=("expert_granularity",)),
+    Column("leverage", spellings=("efficiency_leverage",)),
+    Column("bleu", "BLEU", None, ("sacrebleu", "bleu_score")),
+    Column("acceptance", "acceptance rate", None, ("acceptance_rate",), scale="linear"),
+)
+# fmt: on
+COLUMNS = (*_RECORDED, *_OF_LAWS)
+POINTS_COLUMNS = tuple(each.name for each in _RECORDED)
+
+_BY_NAME = {each.name: each for each in COLUMNS}
+_BY_KEY = {each.key: each.name for each in COLUMNS if each.key is not None}
 
 
-def fit_columns(
-    table: pd.DataFrame, mapping: Mapping[str, str], where: str, positive: Collection[str] | None = None
-) -> pd.DataFrame:
-    """The mapped columns as finite floats, and run as text (one a row where the table names none).
+def column_named(name: str) -> Column:
+    """The description of the column of this name; one that is not in COLUMNS has only its name."""
+    return _BY_NAME.get(name) or Column(name)
 
-    Those in `positive` (all, if None) have to be above 0. TableError names the first row that is not
-    such a number (missing, infinite, a text, a truth) and how many there are. Rows keep their order.
+
+def canonical(name: str, wanted: Collection[str]) -> str:
+    """`name` where it is wanted; else the first of `wanted` that it is a spelling of; else `name` itself.
+
+    >>> canonical("lr", ["n", "tokens", "peak_lr"]), canonical("lr", ["step", "lr_at_step"])
+    ('peak_lr', 'lr_at_step')
     """
-    clean: dict[str, Any] = {}
-    for name, source in mapping.items():
-        if name != "run":
-            values = _numbers(table, name, source, where)
-            above_zero = positive is None or name in positive
-            good = np.isfinite(values) & (values > 0) if above_zero else np.isfinite(values)
-            _check_rows(
-                table, source, values, good, "a finite number above 0" if above_zero else "a finite number", where
-            )
-            clean[name] = values
-    clean["run"] = _runs(table, mapping.get("run"), where)
-    return pd.DataFrame(clean)
+    if name in wanted:
+        return name
+    return next((each for each in wanted if name in column_named(each).spellings), name)
 
 
-def points_digest(points: pd.DataFrame) -> str:
-    """SHA-256 of the fitted columns (as fit_columns gives them), the order of rows and columns not counting."""
-    columns = sorted(points.columns)
-    if columns == ["loss", "n", "run", "tokens"]:
-        values = zip(*(points[name].tolist() for name in ("run", "n", "tokens", "loss")), strict=True)
-        rows = sorted(f"{run},{n!r},{tokens!r},{loss!r}" for run, n, tokens, loss in values)
-    else:
-        rows = [repr(columns), *sorted(map(repr, zip(*(points[name].tolist() for name in columns), strict=True)))]
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+def key_columns(keys: Iterable[str]) -> dict[str, str]:
+    """The column that shows each dotted key of the configuration.
 
+    A key without a column of its own has its last part, or the whole key where two would be called alike.
 
-class _Finder:
-    def __init__(self, table: pd.DataFrame, given: dict[str, str], where: str) -> None:
-        self.table, self.given, self.where = table, given, where
-        self.alike: dict[str, list[str]] = {}  # plain spelling -> the table's columns
-        for column in dict.fromkeys(name for name in table.columns if isinstance(name, str)):
-            if len(_plain(column)) > 2:  # of one or two letters the case matters: N, D, n, d
-                self.alike.setdefault(_plain(column), []).append(column)
-
-    def check_given(self, wanted: tuple[str, ...]) -> None:
-        accepted = dict.fromkeys((*wanted, *USUAL_NAMES))
-        for name in self.given:
-            if name not in accepted:
-                raise TableError(f"{self.where}: found a column given for {name}; accepted: {', '.join(accepted)}")
-
-    def column(self, name: str) -> str:
-        """The column or expression for `name`."""
-        found = self.find(name) or self._derived(name)
-        if found is None:
-            raise self.nothing_for(name)
-        return found
-
-    def find(self, name: str) -> str | None:
-        """What is given for `name`, else its usual column."""
-        if name in self.given:
-            return self._given(self.given[name])
-        return self._usual(name)
-
-    def nothing_for(self, name: str) -> TableError:
-        looked = (short(self.given[name]),) if name in self.given else USUAL_NAMES.get(name, (name,))
-        return TableError(
-            f"{self.where}: no column for {name} (looked for {', '.join(looked)}); the table has "
-            f"{listed(self.table)}; name one with {_option(name)}"
-        )
-
-    def _given(self, source: str) -> str | None:
-        if source in self.table.columns:
-            column_of(self.table, source, self.where)
-            return source
-        try:
-            needed = columns_of(parse(source, self.where))
-        except TableError:
-            return None
-        return source if needed and all(column in self.table.columns for column in needed) else None
-
-    def _usual(self, name: str) -> str | None:
-        for spelling in USUAL_NAMES.get(name, (name,)):
-            if spelling in self.table.columns:
-                column_of(self.table, spelling, self.where)
-                return spelling
-            alike = self.alike.get(_plain(spelling), [])
-            if len(alike) > 1:
-                raise TableError(
-                    f"{self.where}: {' and '.join(alike)} could each be {name}; name one with {_option(name)}"
-                )
-            if alike:
-                return alike[0]
-        return None
-
-    def _derived(self, name: str) -> str | None:
-        if name in self.given:
-            return None
-        for template in DERIVED.get(name, ()):
-            sources = {needed: self.find(needed) for needed in columns_of(parse(template, self.where))}
-            if all(sources.values()):
-                return self._written(template, sources)
-        return None
-
-    def _written(self, template: str, sources: Mapping[str, str | None]) -> str:
-        """The template with the table's columns, or the expressions given for them, in the place of canonical names."""
-        written = {
-            name: quoted(source) if source in self.table.columns else f"({source})"
-            for name, source in sources.items()
-            if source is not None
-        }
-        return re.sub(r"[a-z_]+", lambda match: written[match[0]], template)
-
-
-def _option(name: str) -> str:
-    """How the command line names a column for `name`."""
-    return f"{_OPTIONS[name]} COLUMN" if name in _OPTIONS else f"--column {name}=COLUMN"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
-
-
-def _check_unshared(mapping: Mapping[str, str], where: str) -> None:
-    owner: dict[str, str] = {}
-    for name, source in mapping.items():
-        if source in owner:
-            raise TableError(
-                f"{where}: column {source} is taken for both {owner[source]} and {name}; name another with "
-                f"{_option(owner[source])} or {_option(name)}"
-            )
-        owner[source] = name
-
-
-def _numbers(table: pd.DataFrame, name: str, source: str, where: str) -> NDArray[np.float64]:
-    if source in table.columns:
-        return to_floats(column_of(table, source, where), counts=name in COUNTS)
-    return computed(table, source, where)
-
-
-def _check_rows(
-    table: pd.DataFrame, source: str, values: Any, good: NDArray[np.bool_], accepted: str, where: str
-) -> None:
-    bad = np.flatnonzero(~good)
-    if bad.size:
-        found = table[source].iloc[bad[0]] if source in table.columns else values[bad[0]]
-        raise TableError(
-            f"{where}, row {row_number(table, int(bad[0]))}: {short(source)} is {_shown(found)}; accepted: {accepted} "
-            f"({bad.size} such row{'s' * (bad.size > 1)}); drop or mend them"
-        )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(short(value))
-    return "an enormous number" if isinstance(value, int) and value.bit_length() > 400 else short(str(value))
-
-
-def _runs(table: pd.DataFrame, source: str | None, where: str) -> list[str]:
-    if source is None:
-        return [str(i) for i in range(len(table))]
-    column = column_of(table, source, where)
-    missing = column.isna().to_numpy()
-    _check_rows(table, source, column, ~missing, "a name in every row", where)
-    return column.astype(str).tolist()
+    >>> key_columns(["train.lr", "data.zipf.exponent"])
+    {'train.lr': 'peak_lr', 'data.zipf.exponent': 'exponent'}
+    """
+    names = {key: _BY_KEY.get(key, key.rpartition(".")[2]) for key in keys}
+    times = Counter(names.values())
+    return {key: name if times[name] == 1 else key.replace(".", "_") for key, name in names.items()}

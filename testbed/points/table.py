@@ -24,33 +24,6 @@ from testbed.errors import TableError
 from testbed.files import replacing
 from testbed.points.numbers import column_of
 
-COLUMNS = (
-    "run",
-    "role",
-    "family",
-    "width",
-    "depth",
-    "n_params_non_embedding",
-    "n_params_total",
-    "tokens",
-    "unique_tokens",
-    "tokens_per_param",
-    "flops",
-    "flops_6nd",
-    "loss",
-    "bpb",
-    "phase",
-    "horizon",
-    "branch_step",
-    "step",
-    "batch_tokens",
-    "seq_len",
-    "lr",
-    "init_seed",
-    "data_seed",
-    "retry_of",
-)
-
 # Numbers to the last bit are pandas' default from 3.1 on, where asking for them is deprecated.
 _VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
 _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
@@ -60,6 +33,7 @@ _MOST_UNPACKED = 1 << 28  # bytes of a compressed table
 _MOST_COLUMNS = 10_000
 _MOST_CELLS = 1 << 27  # of a table: 1 GB of numbers
 _PHASES = {"stable", "decaying", "annealed"}
+_OURS = {"role", "phase", "horizon", "branch_step"}  # in every points table of the testbed
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
@@ -83,7 +57,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise TableError(f"{path}: cannot be read as {suffix[1:]} ({_reason(error)})") from None
     if table.empty:
         raise TableError(f"{path}: the table has no rows")
-    return table
+    return _with_lr_at_step(table, path)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -124,6 +98,14 @@ def without_target(table: pd.DataFrame, where: str) -> pd.DataFrame:
     if "role" not in table.columns:
         return table
     return table[[role != "target" for role in column_of(table, "role", where).astype(object)]]
+
+
+def _with_lr_at_step(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A points table of an older testbed, which called the rate at a logged step lr, by today's names."""
+    if not _OURS | {"lr"} <= set(table.columns) or "lr_at_step" in table.columns:
+        return table
+    warnings.warn(f"{path}: its column lr, the decayed rate at each row's step, is read as lr_at_step", stacklevel=3)
+    return table.rename(columns={"lr": "lr_at_step"})
 
 
 def _format(path: Path) -> tuple[str, bool]:

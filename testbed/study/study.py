@@ -18,10 +18,9 @@ from testbed.analysis.fit import Fit
 from testbed.analysis.forecast import Circumstances, check_design, check_what_is_left, fit_laws, judge, make_forecast
 from testbed.analysis.report.study.contents import Contents, write_page
 from testbed.config import Config
-from testbed.config.vary import columns
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.files import stay_inside
-from testbed.points import write_table
+from testbed.points import key_columns, write_table
 from testbed.records import DataFacts, Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
 from testbed.study.grid_design import chosen_rungs
 from testbed.training.data import TokenSource, open_source
@@ -163,7 +162,7 @@ class Study:
             train_all(make_executor(self.folder.config.execution), self.folder, again, watcher)
 
     def points(self) -> pd.DataFrame:
-        """Every loss of every finished run (see points.COLUMNS)."""
+        """Every loss of every finished run (see points.POINTS_COLUMNS)."""
         return sweep_points(self.folder)
 
     def fit(self, without_failed: bool = False) -> dict[str, Fit]:
@@ -295,5 +294,5 @@ class Study:
 
     def _further_columns(self, target: RunSpec) -> dict[str, float]:
         """The target's values of what the grid varies, by their columns in the points table."""
-        names = columns(list(target.cell))
+        names = key_columns(target.cell)
         return {names[key]: float(value) for key, value in target.cell.items() if not isinstance(value, str)}

@@ -19,7 +19,7 @@ from testbed.analysis.fit.search import Search
 from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import LAWS, Law, find_law, plain_formula
 from testbed.errors import TableError
-from testbed.points import fit_columns, points_digest
+from testbed.points import canonical, fit_columns, points_digest
 from testbed.version import versions
 
 _FORMAT = 1
@@ -93,14 +93,16 @@ def read(document: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{where}: a fit's document without what belongs to it ({_problem(error)}); write it anew with testbed fit"
         ) from None
     law = find_law(fields.law, f"{where}: law")
-    points = _points(fields, law, where)
-    if points_digest(points) != fields.data_digest:
+    names = {name: canonical(name, (*law.columns, law.response)) for name in fields.points}  # "lr" in older documents
+    points = _points(fields, law, names, where)
+    if points_digest(points.rename(columns={new: old for old, new in names.items()})) != fields.data_digest:
         raise TableError(f"{where}: the points are not those that were fitted (their digest differs); fit them anew")
     resamples = np.array(fields.resamples, np.float64).reshape(-1, len(fields.params))
     return {name: getattr(fields, name) for name in _PLAIN} | {
         "law": law,
         "theta": fields.params,
         "points": points,
+        "columns": {names.get(name, name): source for name, source in fields.columns.items()},
         "search": Search(**fields.search.model_dump()),
         "resamples": resamples,
         "resamples_converged": np.array(fields.resamples_converged, bool),
@@ -149,19 +151,19 @@ class _Document(BaseModel):
         return self
 
 
-def _points(read: _Document, law: Law, where: str) -> pd.DataFrame:
-    """The points, which have to be such as a fit of this law can have been made of."""
+def _points(read: _Document, law: Law, names: Mapping[str, str], where: str) -> pd.DataFrame:
+    """The fitted points by the `names` of their columns; TableError where no fit of this law can have been made of them."""
     needed = {*law.columns, law.response, "run"}
     lengths = {len(values) for values in read.points.values()}
-    if not needed <= read.points.keys() or len(lengths) != 1 or 0 in lengths:
+    if not needed <= set(names.values()) or len(lengths) != 1 or 0 in lengths:
         raise TableError(f"{where}: the points of {law.name} are columns {', '.join(sorted(needed))} of one length")
     if set(read.params) != {p.name for p in law.parameters}:
         raise TableError(f"{where}: {law.name} has the parameters {', '.join(p.name for p in law.parameters)}")
     below = [p.name for p in law.parameters if p.role != "real" and read.params[p.name] < 0]
     if below:
         raise TableError(f"{where}: params.{below[0]} is {read.params[below[0]]:g}; accepted: at least 0")
-    columns = {name: name for name in read.points}
-    return fit_columns(pd.DataFrame(read.points), columns, where, above_zero(law, read.space))[list(read.points)]
+    columns = {new: old for old, new in names.items()}
+    return fit_columns(pd.DataFrame(read.points), columns, where, above_zero(law, read.space))[list(columns)]
 
 
 def _problem(error: ValidationError) -> str:

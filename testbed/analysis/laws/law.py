@@ -106,7 +106,7 @@ class Law(ABC):
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """What `value` is given for the table's columns [n]: here themselves. Done once a table.
 
-        A law of whole curves derives from step, lr and run what it needs, of first axis n.
+        A law of whole curves derives from step, lr_at_step and run what it needs, of first axis n.
         """
         return {name: np.asarray(columns[name], np.float64) for name in self.columns}
 

@@ -30,11 +30,11 @@ class Changes:
 
 
 def schedules(columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[NDArray[np.intp], Changes]]:
-    """For each run of columns run, step, lr, lr_sum: its rows in the order of their steps, and its changes.
+    """For each run of columns run, step, lr_at_step, lr_sum: its rows in the order of their steps, and its changes.
 
     TableError for a step or an LR below 0, or an lr_sum that is not the growing sum of the LR.
     """
-    step, lr, lr_sum = (np.asarray(columns[name], np.float64) for name in ("step", "lr", "lr_sum"))
+    step, lr, lr_sum = (np.asarray(columns[name], np.float64) for name in ("step", "lr_at_step", "lr_sum"))
     names, run = np.unique(np.asarray(columns["run"]).astype(str), return_inverse=True)
     order = np.lexsort((step, run))
     for rows in np.split(order, np.flatnonzero(np.diff(run[order])) + 1):
@@ -73,7 +73,7 @@ def changes(step: Array, lr: Array, lr_sum: Array) -> Changes:
 def _check(run: str, step: Array, lr: Array, lr_sum: Array) -> None:
     if step[0] < 0 or lr.min() < 0 or lr.max() == 0:
         raise TableError(
-            f"run {run}: steps from {step[0]:g}, lr from {lr.min():g} to {lr.max():g}; give both from 0 up"
+            f"run {run}: steps from {step[0]:g}, lr_at_step from {lr.min():g} to {lr.max():g}; give both from 0 up"
         )
     falls = np.flatnonzero(np.diff(lr_sum, prepend=0.0) < 0)
     if lr_sum[0] <= 0 or falls.size:

@@ -33,7 +33,7 @@ class MultiPower(Law):
         exponent("beta", (0.1, 1.5)),
         exponent("gamma", (0.1, 1.6)),
     )
-    columns = ("run", "step", "lr", "lr_sum")
+    columns = ("run", "step", "lr_at_step", "lr_sum")
     formula = r"L = L_0 + \frac{A}{S_1^{\alpha}} - B \sum_k \Delta_k (1 - (1 + C \eta_k^{-\gamma} S_k)^{-\beta})"
     source = "arXiv:2503.12811, eq. 1"
     positive = False

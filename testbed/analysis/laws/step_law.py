@@ -30,7 +30,7 @@ class StepLawLR(_Growing):
     name = "step_law_lr"
     parameters = (amplitude("c", {"per_n": "a", "per_tokens": "b"}), real("a"), real("b"))
     columns = ("n", "tokens")
-    response = "lr"
+    response = "peak_lr"
     formula = r"\eta = c N^{a} D^{b}"
     source = "arXiv:2503.04715, eq. 1"
 
@@ -52,33 +52,34 @@ class StepLawBatch(_Growing):
 def grid_optima(
     runs: pd.DataFrame, cells: tuple[str, ...] = ("n", "tokens"), within: float = 0.02
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The best lr and batch_tokens of each cell of a sweep over both, by a quadratic surface; and the cells left out.
+    """The best peak LR and batch_tokens of each cell of a sweep over both, by a quadratic surface; and the cells left out.
 
-    `runs` has `cells`, lr, batch_tokens and loss. In each cell the log loss of the runs within a share
-    `within` of the best is fitted by a quadratic in log lr and log batch_tokens, of which the optimum is
+    `runs` has `cells`, peak_lr (or lr), batch_tokens and loss. In each cell the log loss of the runs within a share
+    `within` of the best is fitted by a quadratic in log LR and log batch_tokens, of which the optimum is
     the lowest point. A cell is left out (columns `cells` and why) where the surface has no lowest point
     inside the grid. TableError when that is every cell.
     """
+    rate = "peak_lr" if "peak_lr" in runs.columns else "lr"
     found, lost = [], []
     for cell, group in runs.groupby(list(cells)):
         place = dict(zip(cells, cell, strict=True))
         try:
-            found.append({**place, **_lowest(group[group["loss"] <= group["loss"].min() * (1 + within)], group)})
+            found.append({**place, **_lowest(group[group["loss"] <= group["loss"].min() * (1 + within)], group, rate)})
         except _NoMinimumError as reason:
             lost.append({**place, "why": str(reason)})
     if not found:
-        raise TableError(f"no cell of {', '.join(cells)} has an optimal lr and batch_tokens: {lost[0]['why']}")
+        raise TableError(f"no cell of {', '.join(cells)} has an optimal {rate} and batch_tokens: {lost[0]['why']}")
     return pd.DataFrame(found), pd.DataFrame(lost, columns=[*cells, "why"])
 
 
 class _NoMinimumError(Exception):
-    """A cell whose best lr and batch its runs do not show."""
+    """A cell whose best rate and batch its runs do not show."""
 
 
-def _lowest(near: pd.DataFrame, grid: pd.DataFrame) -> dict[str, float]:
+def _lowest(near: pd.DataFrame, grid: pd.DataFrame, rate: str) -> dict[str, float]:
     if len(near) < 7:
         raise _NoMinimumError(f"{len(near)} runs near the best; give 7 or more, or a wider share")
-    log = np.log(near[["lr", "batch_tokens"]].to_numpy(np.float64))
+    log = np.log(near[[rate, "batch_tokens"]].to_numpy(np.float64))
     middle = log.mean(axis=0)
     x, y = (log - middle).T
     design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
@@ -88,7 +89,7 @@ def _lowest(near: pd.DataFrame, grid: pd.DataFrame) -> dict[str, float]:
         raise _NoMinimumError("the surface has no lowest point; widen the grid around the best run")
     best = -np.linalg.solve(bend, c[1:3])
     lr, batch = np.exp(best + middle)
-    for name, value in (("lr", lr), ("batch_tokens", batch)):
+    for name, value in ((rate, lr), ("batch_tokens", batch)):
         if not grid[name].min() <= value <= grid[name].max():
             raise _NoMinimumError(f"the best {name} lies outside the grid, at {value:.3g}; widen it")
-    return {"lr": float(lr), "batch_tokens": float(batch), "loss": float(np.exp(c[0] + c[1:3] @ best / 2))}
+    return {rate: float(lr), "batch_tokens": float(batch), "loss": float(np.exp(c[0] + c[1:3] @ best / 2))}

@@ -28,7 +28,7 @@ class Tissue(Law):
         scale("C", (0.01, 100.0), linear=True),
         exponent("alpha", (0.05, 1.5)),
     )
-    columns = ("run", "step", "lr", "lr_sum")
+    columns = ("run", "step", "lr_at_step", "lr_sum")
     formula = r"L = L_0 + \frac{A}{S_1^{\alpha}} - C S_2"
     source = "arXiv:2408.11029, eq. 1"
     positive = False

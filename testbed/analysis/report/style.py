@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 from numpy.typing import ArrayLike
 
-from testbed.points import USUAL_NAMES
+from testbed.points import column_named
 
 if TYPE_CHECKING:
     from testbed.analysis.fit import Fit
@@ -21,39 +21,10 @@ BLUE, ORANGE = "#08519c", "#d95f02"
 RAMP = ["#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"]
 _HUES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933"]  # Okabe and Ito
 
-_TITLES = {
-    "n": "N (parameters)",
-    "tokens": "D (tokens)",
-    "flops": "C (FLOPs)",
-    "unique_tokens": "U (unique tokens)",
-    "tokens_per_param": "D/N (tokens per parameter)",
-    "loss": "loss (nats/token)",
-    "error": "error (1 - accuracy)",
-    "lr": "learning rate",
-    "batch_tokens": "batch (tokens)",
-    "steps": "optimiser steps",
-    "step": "optimiser step",
-    "lr_sum": "sum of the learning rate",
-    "n_non_vocab": "parameters without vocabulary",
-    "n_vocab": "vocabulary parameters",
-    "vocab_size": "vocabulary (tokens)",
-    "n_dense": "N of a token (parameters)",
-    "n_active": "active parameters",
-    "n_total": "total parameters",
-    "n_average": "average parameters",
-    "streams": "parallel streams",
-    "n_encoder": "encoder parameters",
-    "n_decoder": "decoder parameters",
-    "share": "share of the mixture",
-    "distance": "√KL (√nats)",
-    "bleu": "BLEU",
-    "acceptance": "acceptance rate",
-}
 _LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "eta": "η",
     "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "sigma": "σ", "tau": "τ",
 }  # fmt: skip
-_LINEAR = ("loss", "error", "accuracy", "share", "distance", "lr_sum", "acceptance")
 STEPS = 7  # distinct values up to which a legend names each
 _LOG_SPAN = 5.0  # ratio of the ends from which an axis of a positive column is logarithmic
 _BIG = (
@@ -154,7 +125,7 @@ def colour(field: str, title: str, values: Any, shown: list[float] | None = None
         return alt.Color(f"{field}:O", title=short, scale=scale, legend=alt.Legend(labelExpr=_BIG, symbolType="circle"))
     low, high = float(distinct[0]), float(distinct[-1])
     log = is_log(field, array) or (field == "loss" and low > 0)
-    shades = RAMP[:0:-1] if field in ("loss", "error") else RAMP[1:]
+    shades = RAMP[:0:-1] if column_named(field).falls else RAMP[1:]
     scale = alt.Scale(type="log" if log else "linear", domain=[low, high], range=shades, interpolate="lab", clamp=True)
     at = ticks(array, log, 8) if shown is None else shown
     return alt.Color(
@@ -180,19 +151,19 @@ def span(values: ArrayLike, log: bool, pad: float) -> tuple[float, float]:
 def is_log(name: str, values: ArrayLike) -> bool:
     """Whether an axis of this column is logarithmic."""
     array = np.asarray(values, np.float64)
-    return name not in _LINEAR and array.min() > 0 and array.max() > _LOG_SPAN * array.min()
+    return column_named(name).scale == "log" and array.min() > 0 and array.max() > _LOG_SPAN * array.min()
 
 
 def column_title(fit: Fit, name: str) -> str:
     """The column's name and unit; a response or a count under an unusual name is called by the table's own."""
     source = fit.columns.get(name, name)
-    if name == "loss" and source not in USUAL_NAMES["loss"]:
+    if name == "loss" and source not in column_named("loss").names:
         return source if "loss" in source.lower() else f"loss ({source})"
     if name == "n" and any(part in source.lower() for part in ("no_embed", "non_embed")):
-        return "N (parameters without embeddings)"
-    if name == "tokens" and source in USUAL_NAMES["tokens"] and source != "D" and "token" not in source.lower():
+        return column_named("n_params_non_embedding").heading
+    if name == "tokens" and source in column_named("tokens").names and source != "D" and "token" not in source.lower():
         return f"D ({source})"
-    return _TITLES.get(name, name.replace("_", " "))
+    return column_named(name).heading
 
 
 def letter(parameter: str) -> str:

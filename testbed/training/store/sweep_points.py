@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from testbed.points import COLUMNS
+from testbed.points import POINTS_COLUMNS
 from testbed.records import RunSpec
 from testbed.training.store.sweep_folder import SweepFolder
 
-_LOGGED = ("tokens", "flops", "loss", "bpb", "phase", "horizon", "step", "lr")
+# Columns of the table that an evaluation logs -> its field
+_LOGGED = {name: name for name in ("tokens", "flops", "loss", "bpb", "phase", "horizon", "step")} | {"lr_at_step": "lr"}
 
 
 def sweep_points(folder: SweepFolder) -> pd.DataFrame:
-    """Every evaluation of every run that is done, in the plan's order; the columns are points.COLUMNS.
+    """Every evaluation of every run that is done, in the plan's order; columns are POINTS_COLUMNS, then its components' own.
 
-    Made by columns, since a sweep may have half a million losses.
+    Built column by column, since a sweep may have half a million losses.
     """
     specs: list[RunSpec] = []
     counts: list[int] = []
-    logged: dict[str, Any] = {name: array("d") if name in ("loss", "lr") else [] for name in _LOGGED}
+    logged: dict[str, Any] = {name: array("d") if name in ("loss", "lr_at_step") else [] for name in _LOGGED}
     branch_steps: list[int | None] = []
     for run in map(folder.run, folder.specs):
         if run.state() == "done":
@@ -31,7 +32,7 @@ def sweep_points(folder: SweepFolder) -> pd.DataFrame:
             specs.append(run.spec)
             counts.append(len(evals))
             for name, values in logged.items():
-                values.extend([getattr(evaluation, name) for evaluation in evals])
+                values.extend([getattr(evaluation, _LOGGED[name]) for evaluation in evals])
             branches = {horizon.tokens: horizon.branch_step for horizon in run.spec.horizons}
             branch_steps += [None if e.horizon is None else branches.get(e.horizon) for e in evals]
     each = np.repeat(np.arange(len(specs)), counts)
@@ -42,11 +43,11 @@ def sweep_points(folder: SweepFolder) -> pd.DataFrame:
     table["branch_step"] = branch_steps
     for name, values in _derived(table, [specs[k].data.train_tokens for k in each]):
         table[name] = values
-    return table.reindex(columns=list(dict.fromkeys((*COLUMNS, *names))))
+    return table.reindex(columns=list(dict.fromkeys((*POINTS_COLUMNS, *names))))
 
 
 def _of_run(spec: RunSpec) -> dict[str, Any]:
-    return {
+    return spec.columns | {
         "run": spec.run_id,
         "role": spec.role,
         "family": spec.shape.family,
@@ -56,10 +57,11 @@ def _of_run(spec: RunSpec) -> dict[str, Any]:
         "n_params_total": spec.counts.n_params_total,
         "batch_tokens": spec.batch_tokens,
         "seq_len": spec.shape.seq_len,
+        "schedule": spec.schedule.name,
+        "peak_lr": spec.lr,
         "init_seed": spec.init_seed,
         "data_seed": spec.data_seed,
         "retry_of": spec.retry_of,
-        **spec.columns,
     }
 
 

@@ -13,8 +13,9 @@ from itertools import product
 from typing import Literal
 
 from testbed.config import Config, Data, Train
-from testbed.config.vary import Cell, columns
+from testbed.config.vary import Cell
 from testbed.errors import ConfigError
+from testbed.points import key_columns
 from testbed.records import Component, Counts, DataFacts, Engine, Horizon, Role, RunSpec, Shape
 from testbed.registry import Registry, settings_of
 from testbed.training.recipe import PARTS, SCHEDULES, part_of, schedule_of
@@ -207,10 +208,8 @@ def _spec(
     horizons = tuple(_horizon(count, batch, train, shape.width) for count in tokens)
     if not _one_trunk(train):
         horizons = tuple(horizon.model_copy(update={"branch_step": 0}) for horizon in horizons)
-    named = columns(list(cell))
-    further = (
-        {"peak_lr": lr, "schedule": schedule.name} | counts.more | {named[key]: value for key, value in cell.items()}
-    )
+    named = key_columns(cell)
+    further = counts.more | {named[key]: value for key, value in cell.items()}
     for part in parts:
         further |= part_of(part).columns(counts, horizons[-1])
     if len({h.steps for h in horizons}) < len(horizons):

@@ -13,7 +13,7 @@ _N, _D = np.geomspace(3e7, 3e9, 7), np.geomspace(1e9, 1e11, 6)
 
 def curves(runs: int, rows: int, warmup: int = 200, steps: int = 6000) -> dict[str, Any]:
     """Rows of runs whose LR warms up, stays at one of several peaks, then falls to one of several levels at once or slowly."""
-    columns: dict[str, list[Any]] = {"run": [], "step": [], "lr": [], "lr_sum": []}
+    columns: dict[str, list[Any]] = {"run": [], "step": [], "lr_at_step": [], "lr_sum": []}
     spread = np.random.default_rng(0)
     for run in range(runs):
         step = np.arange(steps + 1.0)
@@ -23,7 +23,7 @@ def curves(runs: int, rows: int, warmup: int = 200, steps: int = 6000) -> dict[s
         lr = peak * np.minimum(step / warmup, 1) * (1 - (1 - end) * np.clip((step - begin) / over, 0, 1))
         logged = np.unique(np.linspace(warmup + 200, steps, rows).astype(int))
         columns["run"] += [str(run)] * len(logged)
-        for name, values in (("step", step), ("lr", lr), ("lr_sum", np.cumsum(lr))):
+        for name, values in (("step", step), ("lr_at_step", lr), ("lr_sum", np.cumsum(lr))):
             columns[name] += values[logged].tolist()
     return {name: np.array(values) for name, values in columns.items()}
 

@@ -16,9 +16,8 @@ from testbed.analysis.fit.problem import Loss
 from testbed.analysis.fit.result import Fit
 from testbed.analysis.laws import Law, find_law
 from testbed.errors import ConfigError, TableError
-from testbed.points import fit_columns, map_columns
+from testbed.points import column_named, fit_columns, map_columns
 from testbed.points.expressions import quoted
-from testbed.points.names import USUAL_NAMES
 
 Array = NDArray[np.float64]
 
@@ -95,7 +94,7 @@ class _Runs:
 
         n, tokens = found("n"), found("tokens")
         exact = given.get("flops") or next(
-            (c for c in USUAL_NAMES["flops"] if c in table and not c.endswith("6nd")), None
+            (c for c in column_named("flops").names if c in table and not c.endswith("6nd")), None
         )
         sizes = {} if n is None else dict([n])
         other = other_count(table, n[0]) if n is not None and n[0] in table else None

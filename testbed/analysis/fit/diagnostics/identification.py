@@ -10,6 +10,7 @@ import numpy as np
 from testbed.analysis.fit.diagnostics.finding import Finding
 from testbed.analysis.fit.estimate import Estimate
 from testbed.analysis.fit.intervals import intervals
+from testbed.points import column_named
 
 LEAST_DECADES = 1.0  # that a column has to span for its exponent
 MOST_CONDITION = 1e3  # of the slopes, each column of length 1
@@ -19,7 +20,6 @@ _MOST_SCALE_RATIO = 10.0  # of the ends of a scale's, such as R_D*
 _LEAST_REACHED = 0.2  # of the starts, that end in the best optimum where there are others
 _LEVEL = 0.9
 _LEAST_RESAMPLES = 20
-_SIZES = ("n", "tokens", "flops", "unique_tokens")  # columns whose span matters by itself
 _WORST = 1e12  # a condition number as good as infinite
 _SHARE = 0.3  # of a direction that the data do not determine, from which a parameter counts as part of it
 
@@ -62,18 +62,18 @@ def condition(fit: Estimate) -> float:
 
 def _narrow(fit: Estimate) -> Iterator[Doubt]:
     """Columns of sizes that span less than a decade, with the terms that fall along them."""
-    for column in fit.law.columns:
-        if column not in _SIZES or not any(column in p.falls for p in fit.law.parameters):
+    for name in fit.law.columns:
+        if not column_named(name).size or not any(name in p.falls for p in fit.law.parameters):
             continue
-        values = fit.rows.columns[column]
+        values = fit.rows.columns[name]
         decades = float(np.log10(values.max() / values.min()))
         if decades < LEAST_DECADES:
-            terms = [p for p in fit.law.parameters if column in p.falls]
+            terms = [p for p in fit.law.parameters if name in p.falls]
             exponents = [power for p in terms for power in p.falls.values() if isinstance(power, str)]
-            along = [p.falls[column] for p in terms if isinstance(p.falls[column], str)]
+            along = [p.falls[name] for p in terms if isinstance(p.falls[name], str)]
             names = _free(fit, [p.name for p in terms], along or exponents)
             if names:
-                yield Doubt("range", f"{column} spans only {decades:.2g} decades", decades, names)
+                yield Doubt("range", f"{name} spans only {decades:.2g} decades", decades, names)
 
 
 def _flat(fit: Estimate) -> Iterator[Doubt]:

@@ -18,8 +18,8 @@ from testbed.analysis.fit.problem import Problem
 from testbed.analysis.fit.resampling import Rows
 from testbed.analysis.fit.solver import follow
 from testbed.errors import TableError
+from testbed.points import column_named
 from testbed.points.expressions import columns_of
-from testbed.points.names import USUAL_NAMES
 from testbed.points.parsing import parse
 
 Array = NDArray[np.float64]
@@ -31,7 +31,6 @@ _NATS = (1.0, 12.0)  # between which a median loss in nats/token lies
 _OTHER_UNITS = re.compile(r"bpb|bpc|bits|ppl|perplexity|normali[sz]ed")
 _MID_PHASE = re.compile(r"stable|hot|decaying|warm|constant|mid")
 _FRACTIONS = ("frac_of_run", "fraction_of_run", "run_fraction")
-_PEAKS = ("peak_lr", "max_lr", "lr_max", "peak_learning_rate")
 _PATH = (np.inf, 3e-2, 6e-3)  # Huber widths from which a start that is far off is led to the optimum
 _ANNEALED = 0.05  # of the peak learning rate, at which a run's schedule has ended
 
@@ -144,7 +143,7 @@ def _compute(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
             used = columns_of(parse(source, "the fit"))
         except TableError:
             continue
-        if any(column in USUAL_NAMES["flops"] for column in used):
+        if any(name in column_named("flops").names for name in used):
             yield Finding(
                 "C-definition",
                 f"{name} was computed as {source}: an error in {other} then moves both, in opposite directions, and bends the "
@@ -181,10 +180,12 @@ def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str
         yield "not is_final", _numbers(raw["is_final"]) == 0
     if "step" in raw and "total_steps" in raw:
         yield "step below total_steps", _numbers(raw["step"]) < 0.99 * _numbers(raw["total_steps"])
-    lr = next((name for name in ("lr", "learning_rate") if name in raw), None)
-    if lr is not None and lr != fit.columns.get("lr"):
+    rates = column_named("lr_at_step").names
+    lr = next((name for name in rates if name in raw), None)
+    if lr is not None and lr not in (fit.columns.get("lr_at_step"), fit.columns.get("peak_lr")):
         now = _numbers(raw[lr])
-        peak = next((_numbers(raw[name]) for name in _PEAKS if name in raw), None)
+        peaks = (name for name in column_named("peak_lr").names if name not in rates)
+        peak = next((_numbers(raw[name]) for name in peaks if name in raw), None)
         if peak is None:
             within = pd.Series(now).groupby(fit.points["run"].to_numpy())
             peak = np.where(within.transform("nunique") > 1, within.transform("max"), np.nan)
@@ -225,7 +226,7 @@ def _embeddings(refits: Refits, raw: pd.DataFrame) -> Iterator[Finding]:
 
 def other_count(raw: pd.DataFrame, used: str) -> str | None:
     """The column that counts parameters the other way than `used` does: with embeddings, or without."""
-    plain = {re.sub(r"[\W_]", "", name).lower() for name in USUAL_NAMES["n"]}
+    plain = {re.sub(r"[\W_]", "", name).lower() for name in column_named("n").names}
     counts = [c for c in raw if isinstance(c, str) and re.sub(r"[\W_]", "", c).lower() in plain]
     for column in counts:
         if _without(column) != _without(used) and list(raw.columns).count(column) == 1:

@@ -24,6 +24,7 @@ from testbed.analysis.fit.problem import Loss
 from testbed.analysis.fit.resampling import Replicates
 from testbed.analysis.laws import Law
 from testbed.errors import ConfigError, TableError
+from testbed.points import column_named
 
 if TYPE_CHECKING:
     from testbed.analysis.fit.result import Fit
@@ -33,7 +34,6 @@ Array = NDArray[np.float64]
 _NEAREST = 0.02  # a distance below this counts as this
 _FROM, _TO = 0.30, 0.92  # quantiles of the compute between which a table is cut
 _RUNS = 6  # to be fitted at least
-_FALLING = ("loss",)  # a column that falls as models grow
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +239,7 @@ def _positions(fit: Fit, by: str | None) -> tuple[str, Array]:
         raise ConfigError(f"by: found {by!r}; accepted: {', '.join(domain.names)}")
     k = domain.names.index(by)
     position = domain.rows[:, k] / domain.stretch[k] if domain.logarithmic[k] else domain.rows[:, k]
-    return by, -position if by in _FALLING else position
+    return by, -position if column_named(by).falls else position
 
 
 def _runs(fit: Fit, rows: NDArray[np.bool_]) -> int:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from testbed.analysis.laws import Law
 from testbed.errors import TableError
+from testbed.points import column_named
 
 Array = NDArray[np.float64]
 
 _MEASURED = ("n", "tokens")  # whose decades the priors of the discrepancy were measured in
-_SIZES = (*_MEASURED, "unique_tokens", "steps")  # of which, where the law knows N and D, only their ratio counts
 _RATIO_BELOW, _RATIO_ABOVE = 0.05, 0.3  # decades beyond the fitted D/N for which intervals were tested
 
 
@@ -96,12 +96,12 @@ class Domain:
         """
         at, ratio = self.coordinates(columns), _log_ratio(columns)
         inside = np.ones(len(at), bool)
-        by_ratio: tuple[str, ...] = ()
+        by_ratio = False
         if self.ratio is not None and ratio is not None:
             inside &= (ratio >= self.ratio.min() - _RATIO_BELOW) & (ratio <= self.ratio.max() + _RATIO_ABOVE)
-            by_ratio = _SIZES
+            by_ratio = True
         for k, name in enumerate(self.names):
-            if name not in by_ratio:
+            if not (by_ratio and (column_named(name).size or name == "steps")):  # steps stand for tokens
                 low, high = self.rows[:, k].min(), self.rows[:, k].max()
                 inside &= (at[:, k] >= low - 1e-9) & (at[:, k] <= high + 1e-9)
         return inside

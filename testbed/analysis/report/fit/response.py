@@ -79,7 +79,7 @@ def over_many(rows: pd.DataFrame, lines: Any, dots: Any) -> list[Any]:
 def residuals(fit: Fit, colour_by: str | None = None) -> tuple[Any, str]:
     """What the law leaves unexplained, against compute for a law of N and D, else against each of its columns."""
     rows, note = thinned(fitted_rows(fit))
-    against = ["flops"] if "flops" in rows else [name for name in fit.law.columns if name not in ("run", "lr")]
+    against = ["flops"] if "flops" in rows else [name for name in fit.law.columns if name not in ("run", "lr_at_step")]
     if colour_by is not None and colour_by not in rows:
         raise ConfigError(f"colour_by: found {colour_by!r}; accepted: {', '.join(map(str, rows))}")
     by = colour_by or _colouring(rows, [*against, fit.law.response])
