@@ -62,7 +62,7 @@ def test_a_damaged_trunk_is_noticed_and_the_one_before_is_used(
     damage(tmp_path / TRUNK)
     (warning,) = goes_on(tiny_spec, tiny_source, tmp_path, events)
     assert f"{tmp_path / TRUNK}: damaged (" in warning
-    assert warning.endswith(f"; going on from {BEFORE}, step 20")
+    assert warning.endswith(f"; resuming from {BEFORE}, step 20")
     same(tiny_spec, tmp_path, events, undisturbed)
 
 
@@ -98,7 +98,7 @@ def test_whatever_is_damaged_inside_a_branch_the_losses_are_the_same(
     warned = goes_on(tiny_spec, tiny_source, tmp_path, events)
     assert len(warned) == len(broken)
     assert all(any(str(tmp_path / name) in warning for warning in warned) for name in broken)
-    assert all(any(f"going on from {name}" in w or name in w for w in warned) for name in used)
+    assert all(any(f"resuming from {name}" in w or name in w for w in warned) for name in used)
     same(tiny_spec, tmp_path, events, undisturbed)
 
 
@@ -147,7 +147,7 @@ def test_a_foreign_checkpoint_is_not_gone_on_from(tiny_spec, tiny_source, tmp_pa
     events = stopped(tiny_spec, tiny_source, mine, 20)
     shutil.copy(tmp_path / "other" / TRUNK, mine / TRUNK)
     (warning,) = goes_on(tiny_spec, tiny_source, mine, events)
-    assert f"a checkpoint of {other.run_id}, not of {tiny_spec.run_id}; going on from {BEFORE}" in warning
+    assert f"a checkpoint of {other.run_id}, not of {tiny_spec.run_id}; resuming from {BEFORE}" in warning
     same(tiny_spec, mine, events, undisturbed)
 
 

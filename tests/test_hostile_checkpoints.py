@@ -14,7 +14,7 @@ from testbed.errors import FolderError, RunFailed
 from testbed.files import write_text
 from testbed.training.train import Interruptions, train
 from testbed.training.train.checkpoints.checkpoint import Cursor, _generators, _save, read_weights, save_weights
-from testbed.training.train.checkpoints.rotation import PATHS, Shelf
+from testbed.training.train.checkpoints.rotation import PATHS, Checkpoints
 from testbed.training.train.checkpoints.validity import cursor_fault
 from testbed.training.train.events import Finished, Logged, Warned
 from tests.helpers.hostile import mutated, result_or_none, snapshot, try_each
@@ -49,9 +49,9 @@ def found_in(folder, content, fault=lambda checkpoint: None):
     path = folder / "trunk.safetensors"
     path.write_bytes(content)
     before = snapshot(folder.parent)
-    shelf = Shelf(folder, RUNS, fault)
-    used = shelf.furthest(*PATHS)
-    told = list(shelf.complaints(used))
+    checkpoints = Checkpoints(folder, RUNS, fault)
+    used = checkpoints.latest(*PATHS)
+    told = list(checkpoints.problems(used))
     assert snapshot(folder.parent) == before
     if used is None:
         (message,) = told

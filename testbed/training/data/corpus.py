@@ -56,7 +56,6 @@ def prepare(documents: Documents, config: Data) -> Corpus:
 
     Raises:
         DataError: the cached copy is damaged and the documents can no longer be read.
-
     """
     recipe = {"format": _FORMAT, "bpe": config.vocab_size, "max_tokens": config.max_tokens}
     folder = cache_folder() / f"corpus-{digest({**recipe, 'documents': documents.key()})[:24]}"

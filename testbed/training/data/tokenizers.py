@@ -98,7 +98,6 @@ def train_bpe(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
 
     Raises:
         DataError: the text has too few merges for `vocab_size`.
-
     """
     from tokenizers import Tokenizer as Library
     from tokenizers import decoders, models, pre_tokenizers, trainers

@@ -80,7 +80,6 @@ def plan(config: Config, facts: DataFacts | Callable[[Data], DataFacts], chosen:
 
     Raises:
         ConfigError: configuration and data do not fit together.
-
     """
     facts_of = facts if callable(facts) else lambda _: facts
     grid = tuple(spec for cell in config.cells() for spec in _grid(config.at(cell), cell, facts_of, chosen))

@@ -1,8 +1,8 @@
-"""How large a network's activations are, and how far the first steps move them: the data of a coordinate check.
+"""Sizes of a network's activations and their changes over the first steps: the data of a coordinate check.
 
-Measures only; what the numbers say of a learning-rate rule is judged in validate.transfer. The check
-is that of arXiv:2203.03466, section 3.3 and appendix D.1: with a right rule no coordinate's change grows
-or vanishes with width.
+Measures only; `analysis.certificate.coordinate_check` judges the learning-rate rule. The check is that of
+arXiv:2203.03466, section 3.3 and appendix D.1: with a right rule no activation's change grows or vanishes with
+width.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from testbed.training.train.device.recompute import blocks_of
 from testbed.training.train.device.selection import make_repeatable, set_precision
 from testbed.training.train.module_learner import ModuleLearner
 
-_TOKENS = 1024  # of the validation windows that the activations are looked at on, about
-_MLP = ("mlp", "feed_forward", "ffn", "fc2", "down")  # what families call the feed-forward's last step
+_TOKENS = 1024  # of validation windows on which activations are measured, about
+_MLP = ("mlp", "feed_forward", "ffn", "fc2", "down")  # names of the feed-forward's output in the families
 
 
 def measure_coordinates(spec: RunSpec, source: TokenSource, device: torch.device, steps: int) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def measure_coordinates(spec: RunSpec, source: TokenSource, device: torch.device
 
     Columns: width, init_seed, step, kind, size (root mean square over windows, positions and features),
     change (root mean square of the difference from step 0). Kinds: embedding, attention, mlp, block, logits;
-    attention, mlp and block are taken over all blocks, those that a family's module does not name are left out.
+    attention, mlp and block are averaged over all blocks; kinds that a family's module does not name are left out.
     """
     make_repeatable(spec.deterministic)
     set_precision(spec.precision, device)
@@ -66,7 +66,7 @@ def _rms(tensors: list[Tensor]) -> float:
 
 @torch.no_grad()
 def _activations(network: nn.Module, ids: Tensor) -> dict[str, list[Tensor]]:
-    """Outputs of every named place on ids [B, T], by kind."""
+    """Outputs of the network's parts on ids [B, T], by kind."""
     found: dict[str, list[Tensor]] = {}
     with _watching(network, found):
         network.eval()

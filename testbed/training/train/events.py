@@ -1,4 +1,4 @@
-"""What training tells while it goes on, and what may interrupt it."""
+"""Events of training, and what may interrupt it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Diverged:
-    """Run `run` of the pack has lost its way (see `divergence`); the others go on."""
+    """Run `run` of the pack has diverged (see `divergence`); the others continue."""
 
     run: int
     reason: str
@@ -31,7 +31,7 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something went wrong and was mended: a checkpoint that was no good, a pass that did not fit."""
+    """Something went wrong and was handled: a damaged checkpoint, a pass that did not fit in memory."""
 
     message: str
 
@@ -45,7 +45,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Finished:
-    """What each run that did not diverge really did: optimiser steps, training tokens, its share of the seconds."""
+    """The runs that did not diverge are done: optimiser steps, training tokens and share of the seconds of each."""
 
     steps: int
     tokens: int
@@ -57,9 +57,9 @@ Event = Logged | Diverged | Warned | Progress | Finished
 
 @dataclass(frozen=True)
 class Interruptions:
-    """What may interrupt a run: a request to stop, the clock that asks for a checkpoint, a loss of its ownership.
+    """What may interrupt a run: a request to stop, the interval between checkpoints, the loss of its ownership.
 
-    `check` is called before anything is written, and raises where this process may not.
+    `check` is called before anything is written; it raises if this process does not own the run any more.
     """
 
     stop: Callable[[], bool] = lambda: False

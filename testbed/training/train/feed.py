@@ -1,4 +1,4 @@
-"""The batches of runs that are trained side by side: windows of any step, a pure function of data seeds and step."""
+"""The batches of the runs of a pack: windows of any step, a pure function of data seeds and step."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from testbed.records import RunSpec
 from testbed.training.data import BlockReader, TokenSource
 from testbed.training.train.device_rows import Parts, ids_of, make_rows, token_type
 
-_SHARD_BYTES = 1 << 25  # of tokens that are made at once: 16 million, a tenth of a second's work of one core
+_SHARD_BYTES = 1 << 25  # of tokens prepared at once: 16 million, a tenth of a second of one core
 
 
 class Feed(Protocol):
-    """Windows of K runs. `seek` is the host's part of a step, `windows` the device's, the same work at every step."""
+    """Windows of K runs. `seek` is the host's part of a step; `windows` the device's, with the same operations at every step."""
 
     def seek(self, step: int) -> None:
-        """Make ready for optimiser step `step` (from 0)."""
+        """Prepare for optimiser step `step` (from 0)."""
         ...
 
     def windows(self) -> Tensor:
-        """The windows [K, B, T + 1] (int64) of the step sought last; may be a view of fewer that are shared."""
+        """The windows [K, B, T + 1] (int64) of the last `seek`; may be an expanded view where runs share data."""
         ...
 
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
@@ -39,7 +39,7 @@ def make_feed(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.dev
 
 
 def sharing(specs: Sequence[RunSpec]) -> tuple[int, ...]:
-    """For each run the place of its data seed among the distinct ones."""
+    """For each run the index of its data seed among the distinct ones."""
     seeds = [spec.data_seed for spec in specs]
     distinct = list(dict.fromkeys(seeds))
     return tuple(distinct.index(seed) for seed in seeds)
@@ -70,7 +70,7 @@ class HostFeed:
         self._windows = torch.stack(read).long() if len(read) > 1 else read[0].long()[None]
 
     def windows(self) -> Tensor:
-        """Runs that share all their data are given views of one batch."""
+        """The windows [K, B, T + 1] (int64); runs that share all their data get views of one batch."""
         if len(self._readers) == 1:
             return self._windows.expand(self._runs, -1, -1)
         return self._windows if len(self._readers) == self._runs else self._windows[self._sharing]
@@ -79,9 +79,9 @@ class HostFeed:
 class ResidentFeed:
     """Two shards of many steps each in static device memory, one in use while the next is made.
 
-    The step's windows are picked by an index that lies on the device too, so a captured graph picks
-    the right ones at every replay. The host's half of a shard is prepared in a thread of its own, its
-    upload and the device's half run on a stream of their own.
+    The step's windows are selected by an index on the device, so a captured graph selects the right ones
+    at every replay. A separate thread prepares the host's part of a shard; its upload and the device's
+    part run on a separate stream.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class ResidentFeed:
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         if self._stream is not None:
-            self._shards.record_stream(self._stream)  # its memory is given to nobody while an upload is under way
+            self._shards.record_stream(self._stream)  # keeps its memory while an upload is under way
         self.restart(specs)
 
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
-        """Serve other runs; what is held of the earlier ones is forgotten."""
+        """Serve other runs; the shards of the earlier ones are discarded."""
         self._seeds, _ = _readers(specs)
         self._held: list[int | None] = [None, None]
         self._uploaded: list[torch.cuda.Event | None] = [None, None]
@@ -111,7 +111,7 @@ class ResidentFeed:
         self._coming: tuple[int, Future[list[tuple[Tensor, ...]]]] | None = None
 
     def seek(self, step: int) -> None:
-        """Point at the step's windows; the shard after theirs is made ready meanwhile."""
+        """Point at the step's windows, and prepare the next shard meanwhile."""
         shard, offset = divmod(step, self._steps)
         half = shard % 2
         if self._held[half] != shard:
@@ -125,14 +125,14 @@ class ResidentFeed:
             self._make_ready(shard + 1)
 
     def windows(self) -> Tensor:
-        """The windows at the device's index."""
+        """The windows [K, B, T + 1] (int64) at the device's index."""
         windows = ids_of(self._shards.index_select(0, self._at)[0], self._vocab_size)  # [seeds, B, T + 1]
         if len(self._seeds) == 1:
             return windows.expand(self._runs, -1, -1)
         return windows if len(self._seeds) == self._runs else windows.index_select(0, self._place)
 
     def _make_ready(self, shard: int) -> None:
-        """Have the shard prepared, and uploaded at a later step, once it is."""
+        """Prepare the shard in the thread; upload it at a later step, once it is ready."""
         if self._coming is None:
             self._coming = shard, self._ahead.submit(self._prepare, shard)
         elif self._coming[1].done():
@@ -141,7 +141,7 @@ class ResidentFeed:
             self._coming = None
 
     def _prepare(self, shard: int) -> list[tuple[Tensor, ...]]:
-        """The host's half, for each seed."""
+        """The host's part of a shard, for each seed."""
         count = self._steps * self._rows
         return [self._pinned(self._maker.prepare(seed, shard * count, count)) for seed in self._seeds]
 
@@ -150,7 +150,7 @@ class ResidentFeed:
         return tuple(t.pin_memory() if self._stream is not None else t for t in tensors)
 
     def _upload(self, shard: int) -> None:
-        """Fill the shard's half of the memory, after the steps that are queued by now, the last to read it among them."""
+        """Fill the shard's half of the memory, after all steps queued so far (one of them is the last to read it)."""
         ready = self._coming[1].result() if self._coming and self._coming[0] == shard else self._prepare(shard)
         half, count = shard % 2, self._steps * self._rows
         memory = self._shards[half * self._steps : (half + 1) * self._steps]

@@ -1,8 +1,8 @@
 """Training runs side by side: a trunk at constant rate and a cooldown branch at each horizon.
 
-Decides nothing: every step, rate and evaluation is in the specs. Batches and rates are pure functions
-of the step, so runs that were stopped and resumed, or branched from a checkpoint, go through the very
-states of those that were not.
+The loop makes no decisions: every step, rate and evaluation is in the specs. Batches and rates are pure
+functions of the step, so runs that were resumed, or branched from a checkpoint, pass through the same states
+as runs that were not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from testbed.training.data import TokenSource
 from testbed.training.recipe import branch_eval_steps, schedule_of
 from testbed.training.train import ranks
 from testbed.training.train.checkpoints.checkpoint import Checkpoint, Cursor, restore_generators, save_weights
-from testbed.training.train.checkpoints.rotation import PATHS, Shelf
+from testbed.training.train.checkpoints.rotation import PATHS, Checkpoints
 from testbed.training.train.checkpoints.validity import cursor_fault, tensors_fault
 from testbed.training.train.device.selection import make_repeatable
 from testbed.training.train.divergence import look, reason_of
@@ -29,7 +29,7 @@ from testbed.training.train.learner import make_learner, retire
 from testbed.training.train.memory.shortage import no_room, with_room
 
 _PROGRESS_SECONDS = 0.5
-_FINITE_EVERY = 32  # steps between looks at the losses; a look makes a GPU wait
+_FINITE_EVERY = 32  # steps between checks of the losses; a check makes a GPU wait
 
 _UNDISTURBED = Interruptions()
 
@@ -46,10 +46,13 @@ def train(
 ) -> Iterator[Event]:
     """Train a pack: `specs` that differ in seeds and learning rates only, each in its folder.
 
-    Yields evaluations in order, progress now and then, and what each run did at the end. Goes on from
-    the checkpoints, which lie in the first run's folder; evaluations whose key is in the run's
-    `recorded` are not repeated. Leaves weights.safetensors in every folder, the annealed weights of the
-    last horizon. Raises Paused when asked to stop.
+    Yields evaluations in order, progress now and then, and the totals at the end. Resumes from the
+    checkpoints in the first run's folder; evaluations whose key is in the run's `recorded` are not repeated.
+    Leaves weights.safetensors in every folder: the annealed weights of the last horizon.
+
+    Raises:
+        Paused: `interruptions.stop` asked to stop; the checkpoint is written.
+        RunFailed: not even the smallest pass fits into memory.
     """
     pack = Pack(specs, source, folders, device, recorded or (frozenset(),) * len(specs), interruptions)
     yield from pack.resume()
@@ -71,7 +74,7 @@ def train(
 
 
 class Pack:
-    """The runs of one pack: where they stand, and what has to be evaluated and saved when."""
+    """The state of one pack while it trains: position, evaluations due, checkpoints."""
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class Pack:
         self.horizons, self.schedule = specs[0].horizons, schedule_of(specs[0].schedule)
         self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
         self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
-        self.shelf = Shelf(folders[0], self.cursor.run_ids, self._fault)
+        self.checkpoints = Checkpoints(folders[0], self.cursor.run_ids, self._fault)
         self.saved = time.monotonic()
 
     def _fail(self, asked: str) -> None:
@@ -105,17 +108,17 @@ class Pack:
         return self.cursor.spent_seconds / len(self.specs)
 
     def resume(self) -> Iterator[Event]:
-        """Stand where the furthest sound checkpoint stands: inside a branch, on the trunk, or else at the start."""
-        found = self.shelf.furthest(*PATHS)
+        """Take the state of the latest intact checkpoint: in a branch, on the trunk, or the start if there is none."""
+        found = self.checkpoints.latest(*PATHS)
         if found is not None:
             self._take(found)
         ranks.wait()  # until all processes of the run have read them: one of them writes
-        yield from self._complaints(found)
+        yield from self._problems(found)
         for run, reason in self.cursor.diverged.items():
             yield Diverged(int(run), reason)
 
     def advance(self, until: int, eval_steps: tuple[int, ...], branch: Horizon | None) -> Iterator[Event]:
-        """Optimiser steps up to `until`, with the evaluations that fall due; ends early when every run has diverged."""
+        """Optimiser steps up to `until`, with the evaluations that are due; ends early when every run has diverged."""
         reported = clock = time.monotonic()
         while self.cursor.step < until and not self.lost:
             self._optimise(branch)
@@ -146,15 +149,15 @@ class Pack:
         self.cursor.rows = self.learner.rows
         if ranks.leads():
             self.interruptions.check()
-            self.shelf.save(path, state, self.cursor)
+            self.checkpoints.save(path, state, self.cursor)
         ranks.wait()
         self.saved = time.monotonic()
 
     def finish_branch(self) -> Iterator[Event]:
-        """Leave a finished branch: back to its trunk, or, after the last one, keep its weights.
+        """Leave a finished branch: return to its trunk, or, after the last one, save its weights.
 
-        Where the trunk's newest checkpoint is no good, back to the one before or to the start; the steps
-        that are done again count once.
+        If the trunk's latest checkpoint is damaged, return to its predecessor or to the start; the steps done
+        again count once.
         """
         branch = self.cursor
         if branch.horizon + 1 == len(self.horizons):
@@ -165,13 +168,13 @@ class Pack:
                     save_weights(folder / "weights.safetensors", weights, {"run_id": spec.run_id})
             branch.horizon += 1
             return
-        trunk = self.shelf.furthest("trunk")
+        trunk = self.checkpoints.latest("trunk")
         if trunk is not None:
             self._take(trunk)
         else:
             self.learner.restart(self.specs)
             self.cursor = Cursor(branch.run_ids)
-        yield from self._complaints(trunk)
+        yield from self._problems(trunk)
         again = self.horizons[branch.horizon].branch_step - self.cursor.step
         self.cursor = replace(
             self.cursor,
@@ -183,7 +186,7 @@ class Pack:
         )
         self.save("trunk")
         if ranks.leads():
-            self.shelf.drop("branch")
+            self.checkpoints.drop("branch")
 
     def _optimise(self, branch: Horizon | None) -> None:
         """One optimiser step on the trunk or on `branch`."""
@@ -200,7 +203,7 @@ class Pack:
         return self.schedule.factor(step, spec.warmup_steps, branch)
 
     def _evaluations(self, branch: Horizon | None, until: int) -> Iterator[Logged]:
-        """The losses now, annealed where the branch ends at step `until`, of the runs that have not logged them."""
+        """The losses of the runs that have not logged them yet; annealed if the branch ends at step `until`."""
         key = (branch.tokens if branch else None, self.cursor.step)
         waiting = [
             k for k in range(len(self.specs)) if str(k) not in self.cursor.diverged and key not in self.recorded[k]
@@ -229,7 +232,7 @@ class Pack:
         )
 
     def _diverging(self) -> Iterator[Diverged]:
-        """Look at the losses; the runs that have diverged since the last look."""
+        """Check the losses; yields the runs that have diverged since the last check."""
         cursor, spec = self.cursor, self.specs[0]
         cursor.looks = look(cursor.looks, self.learner.loss_sums(), cursor.loss_count, cursor.step, spec)
         for run in range(len(self.specs)):
@@ -248,10 +251,10 @@ class Pack:
     def _fault(self, found: Checkpoint) -> str | None:
         return cursor_fault(found.cursor, self.specs) or tensors_fault(found.tensors, self.learner.layout())
 
-    def _complaints(self, used: Checkpoint | None) -> Iterator[Warned]:
-        """What is to be said of checkpoints that were no good; they are put out of the way."""
-        if self.shelf.has_unsound:
+    def _problems(self, used: Checkpoint | None) -> Iterator[Warned]:
+        """Warnings about damaged checkpoints, which are renamed."""
+        if self.checkpoints.has_problems:
             ranks.wait()  # all processes have seen them
             if ranks.leads():
-                self.shelf.set_aside()
-            yield from map(Warned, self.shelf.complaints(used))
+                self.checkpoints.quarantine()
+            yield from map(Warned, self.checkpoints.problems(used))

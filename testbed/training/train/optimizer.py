@@ -12,10 +12,10 @@ from testbed.records import RunSpec
 
 
 class Learning(Protocol):
-    """What learns: parameters under names."""
+    """Anything with named parameters: a network or a pack of networks."""
 
     def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
-        """Each once."""
+        """Names and parameters, each parameter once."""
         ...
 
 
@@ -34,10 +34,10 @@ def make_optimizer(network: nn.Module, hidden: set[str], spec: RunSpec) -> torch
 
 
 def adamw(groups: list[dict[str, Any]], spec: RunSpec) -> torch.optim.AdamW:
-    """The fused AdamW of torch with its whole state made at once, as torch makes it at a first step.
+    """The fused AdamW of torch with its whole state allocated now instead of at the first step.
 
-    On CUDA its rates and counters are tensors there, so a step can be captured in a graph. A group's
-    rate is a share of its "peak" (see set_rates).
+    On CUDA its rates and counters are tensors on the device, so a step can be captured in a graph. The rate
+    of a group is a share of its "peak" (see set_rates).
     """
     device = next(parameter.device for group in groups for parameter in group["params"])
     on_gpu = device.type == "cuda"
@@ -55,7 +55,7 @@ def adamw(groups: list[dict[str, Any]], spec: RunSpec) -> torch.optim.AdamW:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Every group's rate as this share of its peak; on CUDA by two launches, however many groups there are."""
+    """Set every group's rate to this share of its peak; on CUDA with two kernel launches for any number of groups."""
     groups = optimizer.param_groups
     rates = [group["peak"] * factor for group in groups]
     if isinstance(groups[0]["lr"], Tensor):
@@ -68,7 +68,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def start_anew(optimizer: torch.optim.Optimizer, peaks: Iterable[float]) -> None:
-    """No step done yet, and other peak rates of the groups, in their order."""
+    """Reset the optimiser to step 0, with other peak rates of its groups in their order."""
     for group, peak in zip(optimizer.param_groups, peaks, strict=True):
         group["peak"] = peak
     for state in optimizer.state.values():

@@ -1,7 +1,7 @@
-"""The processes that train one run together: what they agree on, and how batch and network are shared among them.
+"""The processes that train one run together: how they agree, and how batch and network are divided among them.
 
-Without a process group (`join`) a process is alone, and nothing here costs anything: not even the
-imports, which take longer than a small run's first steps.
+A process without a process group (`join`) is alone, and nothing here costs anything; accelerate is imported
+only for several processes, since that takes longer than the first steps of a small run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from testbed.training.train.device.recompute import blocks_of
 
 
 def join(rank: int, count: int, meeting: Path, device: torch.device) -> None:
-    """Become process `rank` (from 0) of `count` on this machine; they meet at a file that is not there before."""
+    """Become process `rank` (from 0) of `count` on this machine; `meeting` is a file that does not exist yet."""
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(value) for name, value in places.items()}
     if device.type == "cuda":
@@ -30,28 +30,28 @@ def join(rank: int, count: int, meeting: Path, device: torch.device) -> None:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this process is the one that writes files (rank 0)."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def agreed(*flags: bool) -> tuple[bool, ...]:
-    """The first process's answers, for every process; all of them ask."""
+    """The flags of rank 0, in every process; all processes must call it."""
     if not dist.is_initialized():
         return flags
-    told = torch.tensor(flags, dtype=torch.uint8)
-    dist.broadcast(told, src=0)
-    return tuple(map(bool, told.tolist()))
+    answers = torch.tensor(flags, dtype=torch.uint8)
+    dist.broadcast(answers, src=0)
+    return tuple(map(bool, answers.tolist()))
 
 
 def wait() -> None:
-    """Go on once every process is here."""
+    """Wait until every process has called this."""
     agreed(True)
     if dist.is_initialized():
         dist.all_reduce(torch.zeros(1))
 
 
 class Ranks:
-    """One process's part in a run; all of it where the run has one process."""
+    """The part of one process in a run; the whole run where it has one process."""
 
     def __init__(self, spec: RunSpec, device: torch.device) -> None:
         engine = spec.engine
@@ -68,9 +68,8 @@ class Ranks:
     def spread(self, scored: nn.Module) -> nn.Module:
         """The module that trains with all processes: their gradients are averaged.
 
-        Sharded, it is FSDP (arXiv:2304.11277) as torch.distributed.fsdp.fully_shard has it, a block at a
-        time. accelerate wraps the same function, but only for accelerators, so it could not be tested on
-        a CPU; the copies (DDP) are its own.
+        Sharded: FSDP (arXiv:2304.11277) by torch.distributed.fsdp.fully_shard, block by block. accelerate wraps
+        the same function, but only for accelerators, which cannot be tested on a CPU. Copies: accelerate's DDP.
         """
         if self.count == 1:
             return scored
@@ -78,7 +77,7 @@ class Ranks:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has a new name
                 module: nn.Module = self._accelerator.prepare(scored)
-            # DDP orders its buckets anew after the first pass, which a resumed run would have at another step
+            # DDP reorders its buckets after the first pass, which in a resumed run would be at another step
             module(torch.zeros((1, self._positions), dtype=torch.long, device=self._device)).backward()
             module.zero_grad()
             return module
@@ -92,14 +91,14 @@ class Ranks:
         return scored
 
     def share(self, windows: Tensor) -> Tensor:
-        """This process's windows of all [n, T + 1]; n is a multiple of the number of processes."""
+        """This process's part of the windows [n, T + 1]; n is a multiple of the number of processes."""
         assert len(windows) % self.count == 0
         return windows.chunk(self.count)[self._rank]
 
     def passing(self, module: nn.Module, last: bool) -> AbstractContextManager[object]:
-        """Around one of a step's passes; copies exchange their gradients in the last one only.
+        """A context for one pass of a step; copies exchange their gradients in the last pass only.
 
-        Shards exchange them in every pass, since a process that kept whole gradients would not be sharded.
+        Shards exchange them in every pass, since a sharded process does not hold whole gradients.
         """
         if self.count == 1 or self._sharded or last:
             return nullcontext()
@@ -107,12 +106,12 @@ class Ranks:
         return context
 
     def forget(self, module: nn.Module) -> None:
-        """After an evaluation: give up the outermost weights that it gathered, and kept for a way back that never comes."""
+        """After an evaluation: release the outermost weights, which FSDP keeps gathered for a backward pass."""
         if self._sharded:
             module.reshard()  # type: ignore[operator]
 
     def all(self, tensor: Tensor) -> Tensor:
-        """What every process has [n, ...], one after the other [count * n, ...]."""
+        """The tensors [n, ...] of all processes, concatenated [count * n, ...]."""
         if self.count == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.count)]
@@ -120,12 +119,12 @@ class Ranks:
         return torch.cat(parts)
 
     def own(self, tensor: Tensor) -> Tensor:
-        """This process's part of what `all` gave."""
+        """This process's part of a result of `all`."""
         return tensor.chunk(self.count)[self._rank]
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor's whole content; of shards a copy in the first process's host memory, and nothing in the others'."""
+    """The whole tensor; of a sharded one a copy in host memory in rank 0, and an empty tensor elsewhere."""
     if not _is_sharded(tensor):
         return tensor
     content: Tensor = tensor.full_tensor()  # type: ignore[attr-defined]
@@ -134,7 +133,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fill(tensor: Tensor, content: Tensor) -> None:
-    """The reverse of `whole`, in place: every process takes its part."""
+    """The reverse of `whole`, in place: every process takes its shard."""
     if _is_sharded(tensor):
         from torch.distributed.tensor import distribute_tensor
 

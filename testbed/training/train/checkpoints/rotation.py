@@ -1,7 +1,7 @@
-"""The checkpoints of one pack: of its trunk and of the branch it is in, each with the one before.
+"""The checkpoints of one pack: the latest of its trunk and of its current branch, each with its predecessor.
 
-Every sound one is a state that the undisturbed runs go through too, so whichever is gone on from, the
-losses are the same; the furthest costs least.
+Every intact checkpoint is a state that undisturbed runs pass through, so the losses are the same whichever
+one is resumed; the latest saves most work.
 """
 
 from __future__ import annotations
@@ -23,59 +23,59 @@ from testbed.training.train.checkpoints.checkpoint import (
 PATHS = ("trunk", "branch")
 
 
-class Shelf:
-    """Checkpoints in one folder, of the runs `run_ids`; `fault` says why one of theirs cannot be gone on from."""
+class Checkpoints:
+    """Checkpoints of the runs `run_ids` in one folder; `fault` returns why a checkpoint cannot be resumed, or None."""
 
     def __init__(self, folder: Path, run_ids: str, fault: Callable[[Checkpoint], str | None]) -> None:
         self._folder, self._run_ids, self._fault = folder, run_ids, fault
-        self._unsound: dict[Path, str] = {}
+        self._damaged: dict[Path, str] = {}
 
     def save(self, path: str, tensors: dict[str, Tensor], cursor: Cursor) -> None:
-        """A checkpoint of the trunk or the branch; the one before is kept."""
+        """Write a checkpoint of the trunk or the branch; its predecessor is kept."""
         newest, previous = self._files(path)
         save_checkpoint(newest, tensors, cursor, previous)
 
-    def furthest(self, *paths: str) -> Checkpoint | None:
-        """The sound checkpoint that is furthest on, None where none is; those that were no good are remembered."""
+    def latest(self, *paths: str) -> Checkpoint | None:
+        """The intact checkpoint with most progress, or None; damaged ones are remembered (see `problems`)."""
         found = []
         for file in (file for path in paths for file in self._files(path) if file.exists()):
             try:
                 found.append((read_cursor(file, self._run_ids).progress, file))
             except Unsound as reason:
-                self._unsound[file] = str(reason)
+                self._damaged[file] = str(reason)
         for _, file in sorted(found, reverse=True):
             try:
                 checkpoint = read_checkpoint(file, self._run_ids)
             except Unsound as reason:
-                self._unsound[file] = str(reason)
+                self._damaged[file] = str(reason)
                 continue
             fault = self._fault(checkpoint)
             if fault is None:
                 return checkpoint
-            self._unsound[file] = f"no state that the runs go through ({fault})"
+            self._damaged[file] = f"not a state of these runs ({fault})"
         return None
 
     def drop(self, path: str) -> None:
-        """The path's checkpoints are not needed any more."""
+        """Delete the checkpoints of a path that is finished."""
         for file in self._files(path):
             file.unlink(missing_ok=True)
 
     @property
-    def has_unsound(self) -> bool:
-        """Whether checkpoints were no good."""
-        return bool(self._unsound)
+    def has_problems(self) -> bool:
+        """Whether checkpoints were found damaged."""
+        return bool(self._damaged)
 
-    def complaints(self, used: Checkpoint | None) -> Iterator[str]:
-        """What was no good and what was gone on from instead, a sentence each, once."""
+    def problems(self, used: Checkpoint | None) -> Iterator[str]:
+        """One warning for each damaged checkpoint, naming the one used instead; each is reported once."""
         instead = (
-            f"going on from {used.path.name}, step {used.cursor.step}" if used else "no other is sound: starting over"
+            f"resuming from {used.path.name}, step {used.cursor.step}" if used else "no other is intact: starting over"
         )
-        yield from (f"{file}: {reason}; {instead}" for file, reason in self._unsound.items())
-        self._unsound.clear()
+        yield from (f"{file}: {reason}; {instead}" for file, reason in self._damaged.items())
+        self._damaged.clear()
 
-    def set_aside(self) -> None:
-        """Take those that were no good out of the way, lest they become the one before; a later one takes their place."""
-        for file in self._unsound:
+    def quarantine(self) -> None:
+        """Rename damaged checkpoints, so that the next save does not keep one as its predecessor."""
+        for file in self._damaged:
             if file.exists():
                 file.replace(file.with_suffix(".damaged"))
 

@@ -1,4 +1,4 @@
-"""The memory that work takes at most, as counted by the device's allocator or, on a CPU, by the system."""
+"""Peak memory of a piece of work, counted by the device's allocator or, on a CPU, by the system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def give_back() -> None:
 
 
 def peak(work: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
-    """What `work` gives, and the bytes that it held at most beyond those held before; None where nobody counts them."""
+    """The result of `work`, and its peak memory in bytes beyond what was held before; None where it is not counted."""
     give_back()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -41,7 +41,7 @@ def peak(work: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
 
 
 def _forgotten() -> bool:
-    """Have Linux forget the most that this process has held; False where it cannot."""
+    """Reset the peak that Linux records for this process; False where it cannot."""
     try:
         (_PROCESS / "clear_refs").write_text("5")
     except OSError:
