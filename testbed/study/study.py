@@ -15,7 +15,7 @@ import torch
 
 from testbed.analysis.certificate.certificate import read_certificate
 from testbed.analysis.fit import Fit
-from testbed.analysis.forecast import Circumstances, check_design, check_what_is_left, fit_laws, judge, make_forecast
+from testbed.analysis.forecast import Circumstances, check_design, check_remaining, fit_laws, judge, make_forecast
 from testbed.analysis.report.study.contents import Contents, write_page
 from testbed.config import Config
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
@@ -54,7 +54,7 @@ def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]
     if made.target:
         cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
         seeds = min(Counter(spec.shape.width for spec in made.grid).values())
-        check_design(config.forecast, len(cells), seeds)
+        check_design(config.forecast, len(cells), seeds, _varied_columns(made.target[0]))
     return source, made
 
 
@@ -180,7 +180,7 @@ class Study:
             points = self.points()
             points = points[~points["run"].isin(left_out)]
             if left_out or missing_cells(self.folder):
-                check_what_is_left(settings, points, str(self.folder.path))
+                check_remaining(settings, points, str(self.folder.path))
             self._fits = fit_laws(points, settings, name)
         return self._fits
 
@@ -289,10 +289,11 @@ class Study:
             n_params_total=first.counts.n_params_total,
             tokens=first.horizons[-1].tokens,
             flops=first.horizons[-1].tokens * first.counts.flops_per_token,
-            columns=self._further_columns(first),
+            columns=_varied_columns(first),
         )
 
-    def _further_columns(self, target: RunSpec) -> dict[str, float]:
-        """The target's values of what the grid varies, by their columns in the points table."""
-        names = key_columns(target.cell)
-        return {names[key]: float(value) for key, value in target.cell.items() if not isinstance(value, str)}
+
+def _varied_columns(spec: RunSpec) -> dict[str, float]:
+    """A run's values of what the grid varies, by their columns in the points table."""
+    names = key_columns(spec.cell)
+    return {names[key]: float(value) for key, value in spec.cell.items() if not isinstance(value, str)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from testbed.analysis.design.belief import Noise
 from testbed.analysis.design.prior import draws, typical
 from testbed.analysis.design.simulation import Fits, Planned, Simulator
+from testbed.analysis.forecast.combination import combine
 from testbed.analysis.laws import Law
 
 Array = NDArray[np.float64]
@@ -137,16 +137,10 @@ def _forecasts(
     fits: Sequence[Fits], seeds: int, level: float, noise: Noise, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """Half-widths and errors [studies], in logs, of the forecast that would be sealed."""
-    centres = np.array([each.target for each in fits])
-    samples = np.mean([each.target_resamples for each in fits], axis=0)
-    normal = NormalDist()
-    low, high = np.quantile(samples, [0.05, 0.95], axis=1)
-    sd_trunks = (high - low) / (2 * normal.inv_cdf(0.95))
-    sd_seeds = fits[0].pooled / math.sqrt(seeds)
-    sd_laws = np.ptp(centres, axis=0) / math.sqrt(12)
-    half = normal.inv_cdf((1 + level) / 2) * np.sqrt(sd_trunks**2 + sd_seeds**2 + sd_laws**2)
+    combined = combine([each.target for each in fits], [each.target_resamples for each in fits], fits[0].pooled, seeds)
+    half = combined.half_width(level)
     observed = fits[0].truth + noise.single / math.sqrt(seeds) * rng.normal(size=len(half))
-    return half, centres.mean(axis=0) - observed
+    return half, combined.centre - observed
 
 
 def _told(simulator: Simulator, fits: Sequence[Fits], middle: Array, level: float, seed: int) -> list[Told]:

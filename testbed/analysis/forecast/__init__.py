@@ -1,22 +1,22 @@
-"""Forecasts sealed before their target is trained, and the verdict on them. Never imports torch."""
+"""Forecasts that are sealed before their target is trained, and the verdict on them. Never imports torch."""
 
 from testbed.analysis.forecast.rule import (
     Circumstances,
     check_design,
-    check_what_is_left,
+    check_remaining,
+    describe_rule,
     fit_laws,
     make_forecast,
-    rule_in_words,
 )
 from testbed.analysis.forecast.verdict import compute_equivalent, judge
 
 __all__ = [
     "Circumstances",
     "check_design",
-    "check_what_is_left",
+    "check_remaining",
     "compute_equivalent",
+    "describe_rule",
     "fit_laws",
     "judge",
     "make_forecast",
-    "rule_in_words",
 ]

@@ -1,35 +1,40 @@
-"""Making the forecast that is sealed: the named laws, their combination, and an interval that is honest.
+"""The rule by which a forecast is made from a grid: the laws, their combination, and the interval around it.
 
-The interval has three parts, each a relative standard deviation: the laws refitted to resampled trunks
-(inflated for the finite number of seeds), the seed noise of the target's mean, and the laws' disagreement,
-which no resampling of the grid can show: the truth may lie anywhere between them, evenly likely.
+The interval has three parts, each a relative standard deviation: the laws refitted to resampled trunks (inflated for
+the finite number of seeds), the seed noise of the target's mean, and the disagreement of the laws, between which
+the truth may lie anywhere, evenly likely (see `combination`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from testbed.analysis.fit import Fit, fit_law
 from testbed.analysis.forecast.baselines import baselines
+from testbed.analysis.forecast.combination import combine, resampling_sd
 from testbed.analysis.forecast.entropy import entropy
-from testbed.analysis.laws import find_law
+from testbed.analysis.laws import Law, find_law
 from testbed.config import Forecast as Settings
 from testbed.errors import ConfigError, TableError
 from testbed.points import annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, MissingCell, Retried, TargetFacts
 
+_BASIC = ("n", "tokens")
+_DERIVED = ("flops", "tokens_per_param")  # 6 N D and D / N, of N and D as the forecast counts them
+
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a forecast is sealed under: the study, its configuration's hash, the time, and whether the target ran before.
+    """What is sealed with a forecast, besides what follows from the points.
 
-    `missing` and `retried` are the cells that the points lack, and the runs in them that stand in for others.
+    `config_hash` is the configuration's, `sealed_at` an ISO 8601 time, `after_the_fact` whether the target had logged
+    losses by then, `versions` those of the packages that fitted. `missing` are cells of the grid that the points
+    lack because their run failed; `retried` are runs that replaced a diverged one, at a lower learning rate.
     """
 
     study: str
@@ -41,10 +46,17 @@ class Circumstances:
     retried: tuple[Retried, ...] = ()
 
 
-def check_design(settings: Settings, cells: int, seeds: int) -> None:
-    """ConfigError where a grid of so many cells and seeds could be trained but not forecast from."""
-    for name in (*settings.laws, *settings.beside):
-        law = find_law(name)
+def check_design(settings: Settings, cells: int, seeds: int, columns: Collection[str] = ()) -> None:
+    """Refuse a grid that could be trained but not forecast from.
+
+    `cells` are its combinations of width and horizon, `seeds` the runs of each; `columns` are those that its runs and
+    the target have besides N and D: one for each axis of the grid.
+
+    Raises:
+        ConfigError: A law has as many parameters as the grid has cells, or cannot be forecast with (see
+            `make_forecast`); or every cell has a single seed.
+    """
+    for law in _usable_laws(settings, columns):
         if cells <= len(law.parameters):
             raise ConfigError(
                 f"forecast: the grid has {cells} cells (widths x horizons) for the {len(law.parameters)} parameters of "
@@ -57,12 +69,16 @@ def check_design(settings: Settings, cells: int, seeds: int) -> None:
         )
 
 
-def check_what_is_left(settings: Settings, points: pd.DataFrame, where: str) -> None:
-    """ConfigError where the points of a grid with missing cells can no longer be forecast from."""
+def check_remaining(settings: Settings, points: pd.DataFrame, where: str) -> None:
+    """Refuse a grid whose failed runs left too few points to forecast from.
+
+    Raises:
+        ConfigError: As `check_design`, for the cells and seeds that are left in `points`.
+    """
     grid = _grid(points, where)
     seeds = grid.groupby([settings.n, "tokens"]).size()
     try:
-        check_design(settings, len(seeds), int(seeds.max()))
+        check_design(settings, len(seeds), int(seeds.max()), points.columns)
     except ConfigError as error:
         raise ConfigError(
             f"{where}: too little is left without the failed runs ({error}); try them again with --retry-failed"
@@ -70,27 +86,48 @@ def check_what_is_left(settings: Settings, points: pd.DataFrame, where: str) -> 
 
 
 def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, Fit]:
-    """Every law of the configuration fitted to the seed means of the grid's annealed points."""
+    """Every law of the configuration, fitted to the seed means of the grid's annealed points.
+
+    `points` is a points table (columns `testbed.points.COLUMNS`); `where` names it in messages.
+
+    Raises:
+        ConfigError: A law cannot be forecast with (see `make_forecast`).
+        TableError: The points cannot be fitted.
+    """
     clean = _clean(_grid(points, where), settings, where)
     names = dict.fromkeys((*settings.laws, *settings.beside))
-    return {name: _fitted(name, clean, settings) for name in names}
+    return {
+        name: fit_law(
+            name, clean, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed
+        )
+        for name in names
+    }
 
 
 def make_forecast(
     points: pd.DataFrame, fits: dict[str, Fit], target: TargetFacts, settings: Settings, circumstances: Circumstances
 ) -> Forecast:
-    """The forecast for `target` by these fits to the grid's points, sealed with its digest."""
+    """The forecast of `target` by the laws fitted to the grid in `points`, sealed with its digest.
+
+    `fits` are those of `fit_laws`. The prediction, in nats/token, is the geometric mean of the laws' predictions.
+
+    Raises:
+        ConfigError: A law cannot be forecast with: it predicts something other than the loss, is a law of whole loss
+            curves, or needs a column that the target does not have.
+        TableError: No cell of the grid has two seeds.
+    """
+    at = target_columns(target, settings.n)
+    _usable_laws(settings, at)
     grid = _grid(points, circumstances.study)
     clean = _clean(grid, settings, circumstances.study)
     rows = next(iter(fits.values())).rows
-    at = {"n": float(getattr(target, settings.n)), "tokens": float(target.tokens), **target.columns}
-    centres = np.array([math.log(fits[name].predict(**at)[0]) for name in settings.laws])
-    samples = np.mean([np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws], axis=0)
-    sd_trunks = _spread(samples)
-    sd_seeds = _seed_sd(rows.noise_sd(), len(target.runs), circumstances.study)
-    sd_laws = float(centres.max() - centres.min()) / math.sqrt(12)  # uniform between the outermost
-    middle = float(centres.mean())
-    half = NormalDist().inv_cdf((1 + settings.level) / 2) * math.sqrt(sd_trunks**2 + sd_seeds**2 + sd_laws**2)
+    combined = combine(
+        [math.log(fits[name].predict(**at)[0]) for name in settings.laws],
+        [np.log(fits[name].predict_resamples(**at)[:, 0]) for name in settings.laws],
+        _run_sd(rows.noise_sd(), circumstances.study),
+        len(target.runs),
+    )
+    middle, half = float(combined.centre), float(combined.half_width(settings.level))
     cells = grid.groupby([settings.n, "tokens"], as_index=False)[["flops", "loss"]].mean()
     forecast = Forecast(
         study=circumstances.study,
@@ -99,7 +136,7 @@ def make_forecast(
         after_the_fact=circumstances.after_the_fact,
         target=target,
         compute_ratio=target.flops / float(grid["flops"].max()),
-        rule=rule_in_words(settings),
+        rule=describe_rule(settings),
         n_column=settings.n,
         delta=settings.delta,
         bootstrap=settings.bootstrap,
@@ -110,9 +147,9 @@ def make_forecast(
         n_runs=rows.n_runs,
         predicted=math.exp(middle),
         interval=Interval(low=math.exp(middle - half), high=math.exp(middle + half), level=settings.level),
-        sd_trunks=sd_trunks,
-        sd_seeds=sd_seeds,
-        sd_laws=sd_laws,
+        sd_trunks=float(combined.sd_trunks),
+        sd_seeds=float(combined.sd_seeds),
+        sd_laws=float(combined.sd_laws),
         laws=tuple(_law_forecast(fits[name], at, settings.level) for name in settings.laws),
         beside=tuple(_law_forecast(fits[name], at, settings.level) for name in settings.beside),
         entropy=entropy(clean, settings),
@@ -124,15 +161,47 @@ def make_forecast(
     return forecast.sealed()
 
 
-def _fitted(name: str, clean: pd.DataFrame, settings: Settings) -> Fit:
-    return fit_law(name, clean, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed)
-
-
-def rule_in_words(settings: Settings) -> str:
-    """How the laws are combined."""
+def describe_rule(settings: Settings) -> str:
+    """The combination of the laws, as sentences and tables name it."""
     if len(settings.laws) == 1:
         return settings.laws[0]
     return f"geometric mean of {', '.join(settings.laws[:-1])} and {settings.laws[-1]}"
+
+
+def target_columns(target: TargetFacts, n_column: str, scale: float = 1.0) -> dict[str, float]:
+    """The target's value of every column that a law may need, with its N and D both times `scale`."""
+    n, tokens = float(getattr(target, n_column)) * scale, float(target.tokens) * scale
+    return {**target.columns, "n": n, "tokens": tokens, "flops": 6 * n * tokens, "tokens_per_param": tokens / n}
+
+
+def _usable_laws(settings: Settings, columns: Collection[str]) -> list[Law]:
+    """The configuration's laws; ConfigError for one that cannot be forecast with, given `columns` besides N and D."""
+    found = []
+    for key, names in (("forecast.laws", settings.laws), ("forecast.beside", settings.beside)):
+        for name in names:
+            law = find_law(name)
+            reason = _reason_against(law, {*columns, *_BASIC, *_DERIVED})
+            if reason:
+                raise ConfigError(f"{key}: found {law.name}, {reason}")
+            found.append(law)
+    return found
+
+
+def _reason_against(law: Law, columns: set[str]) -> str | None:
+    """Why no forecast can be made with this law from these columns; None where one can."""
+    if law.response != "loss":
+        return f"which predicts {law.response}; accepted: laws that predict the loss"
+    if law.space != "log":
+        return "which predicts a loss that may be 0 or negative; accepted: laws of the logarithm of the loss"
+    if "run" in law.columns:
+        return "a law of whole loss curves, and a forecast has one annealed loss a run and horizon; take another law"
+    missing = [name for name in law.columns if name not in columns]
+    if missing:
+        return (
+            f"which needs {', '.join(missing)} of the grid's runs and of the target; give grid.vary and target.at a key "
+            "for it, or take a law of n and tokens"
+        )
+    return None
 
 
 def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -140,25 +209,21 @@ def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _clean(grid: pd.DataFrame, settings: Settings, where: str) -> pd.DataFrame:
-    laws = [find_law(name) for name in (*settings.laws, *settings.beside)]
-    known = {name for law in laws for name in law.columns if name not in ("n", "tokens", "flops")}
-    mapping = map_columns(grid, ("n", "tokens", *sorted(known), "loss"), {"n": settings.n}, where)
-    return fit_columns(grid, mapping, where)
+    """The columns that are fitted, under the laws' names; what follows from N and D is left to the fit."""
+    laws = _usable_laws(settings, grid.columns)
+    further = sorted({name for law in laws for name in law.columns} - {*_BASIC, *_DERIVED})
+    positive = {*_BASIC, "loss", *(name for law in laws if law.positive for name in law.columns)}
+    mapping = map_columns(grid, (*_BASIC, *further, "loss"), {"n": settings.n}, where)
+    return fit_columns(grid, mapping, where, positive)
 
 
-def _seed_sd(pooled: float, target_seeds: int, where: str) -> float:
-    """Relative standard deviation of the target's mean over its seeds, from the grid's pooled seed noise."""
+def _run_sd(pooled: float, where: str) -> float:
+    """The relative standard deviation of one run between seeds; TableError where it is not known."""
     if math.isnan(pooled):
         raise TableError(
             f"{where}: no cell of the grid has two seeds, so the noise of a run is unknown; give grid.init_seeds two or more"
         )
-    return pooled / math.sqrt(target_seeds)
-
-
-def _spread(samples: NDArray[np.float64]) -> float:
-    """Standard deviation from the middle 90 % of the samples; a few degenerate refits do not count."""
-    low, high = np.quantile(samples, [0.05, 0.95])
-    return float(high - low) / (2 * NormalDist().inv_cdf(0.95))
+    return pooled
 
 
 def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
@@ -166,12 +231,11 @@ def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
     if "E" in fit.params:
         low, high = fit.interval("E", level)
         entropy = Interval(low=low, high=high, level=level)
-    logs = np.log(fit.predict_resamples(**at)[:, 0])
     return LawForecast(
         law=fit.law.name,
         params=fit.theta,
         objective=fit.objective,
         predicted=float(fit.predict(**at)[0]),
-        sd=_spread(logs),
+        sd=float(resampling_sd(np.log(fit.predict_resamples(**at)[:, 0]))),
         entropy=entropy,
     )

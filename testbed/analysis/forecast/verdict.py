@@ -1,4 +1,4 @@
-"""Holding a sealed forecast against what the target reached."""
+"""The verdict: a sealed forecast against the loss that its target reached."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
+from testbed.analysis.forecast.combination import total_sd
+from testbed.analysis.forecast.rule import target_columns
 from testbed.analysis.laws import find_law
 from testbed.errors import SealError, TableError
 from testbed.records import Forecast, Verdict
 
-_FARTHEST = 3.0  # decades of compute within which an equivalent is looked for
+_MOST_DECADES = 3.0  # of compute, either way, within which an equivalent is searched for
 
 
 def judge(forecast: Forecast, points: pd.DataFrame, true_entropy: float | None, judged_at: str) -> Verdict:
-    """The verdict on `forecast` from the annealed losses of its target runs in `points`."""
+    """The verdict on `forecast` from the annealed losses of its target's runs in `points`.
+
+    `true_entropy` is the irreducible loss in nats/token where the source's is known; `judged_at` an ISO 8601 time.
+
+    Raises:
+        TableError: A run of the target has no annealed loss, or the forecast's interval has no width.
+        SealError: The forecast names a law that is not the one it was made with.
+    """
     rows = points[(points["phase"] == "annealed") & points["run"].isin(forecast.target.runs)]
     missing = sorted(set(forecast.target.runs) - set(rows["run"]))
     if missing:
         raise TableError(f"the target's runs {', '.join(missing)} have no annealed loss yet; train them first")
     observed_runs = dict(zip(rows["run"], rows["loss"].astype(float), strict=True))
     observed = float(np.mean(list(observed_runs.values())))
-    sd = math.sqrt(forecast.sd_trunks**2 + forecast.sd_seeds**2 + forecast.sd_laws**2)
+    sd = float(total_sd(forecast.sd_trunks, forecast.sd_seeds, forecast.sd_laws))
     if sd == 0 or observed <= 0:
         raise TableError(
             f"no verdict: the forecast's interval has a width of {sd:g}, and the target reached {observed:g}"
@@ -52,16 +61,16 @@ def judge(forecast: Forecast, points: pd.DataFrame, true_entropy: float | None, 
 
 
 def compute_equivalent(forecast: Forecast, observed: float) -> float | None:
-    """The factor on the target's compute at which the forecast says `observed`; N and D grow alike, by its root.
+    """The factor on the target's compute at which the forecast predicts the loss `observed`, in nats/token.
 
-    Above 1 the forecast was too high: by its laws the observed loss would have cost more than was spent.
-    None where no factor within three decades either way gives it.
+    N and D each grow by the factor's root. Below 1 the target did worse than forecast: the laws promise its loss for
+    less compute; above 1 it did better. None where no factor within three decades either way gives that loss.
     """
 
     def excess(log_factor: float) -> float:
         return _log_forecast(forecast, math.exp(log_factor / 2)) - math.log(observed)
 
-    reach = _FARTHEST * math.log(10)
+    reach = _MOST_DECADES * math.log(10)
     if not excess(-reach) * excess(reach) <= 0:  # also where a law gives no number there
         return None
     return math.exp(float(brentq(excess, -reach, reach)))
@@ -69,18 +78,18 @@ def compute_equivalent(forecast: Forecast, observed: float) -> float | None:
 
 def _log_forecast(forecast: Forecast, scale: float) -> float:
     """Log of the combined laws' loss at the target with N and D both times `scale`."""
-    at = {"n": getattr(forecast.target, forecast.n_column) * scale, "tokens": forecast.target.tokens * scale}
-    at = {**forecast.target.columns, **at, "flops": 6 * at["n"] * at["tokens"]}
-    columns = {name: np.array([float(value)]) for name, value in at.items()}
+    at = target_columns(forecast.target, forecast.n_column, scale)
     logs = []
-    for law in forecast.laws:
-        theta = {name: np.array([[value]]) for name, value in law.params.items()}
-        found = find_law(law.law, "the forecast's law")
-        if {p.name for p in found.parameters} != set(theta):
-            raise SealError(f"the forecast's law {law.law!r} has not the parameters {', '.join(law.params)[:200]}")
-        if not set(found.columns) <= set(columns):
-            raise SealError(f"the forecast's law {law.law!r} needs {', '.join(found.columns)} of its target")
+    for sealed in forecast.laws:
+        law = find_law(sealed.law, "the forecast's law")
+        if {p.name for p in law.parameters} != set(sealed.params):
+            raise SealError(
+                f"the forecast's law {sealed.law!r} does not have the parameters {', '.join(sealed.params)[:200]}"
+            )
+        if not set(law.columns) <= set(at):
+            raise SealError(f"the forecast's law {sealed.law!r} needs {', '.join(law.columns)} of its target")
+        theta = {name: np.array([[value]]) for name, value in sealed.params.items()}
         with np.errstate(all="ignore"):
-            prepared = found.prepare({name: columns[name] for name in found.columns})
-            logs.append(float(np.log(found.value(theta, prepared))[0, 0]))
+            prepared = law.prepare({name: np.array([at[name]]) for name in law.columns})
+            logs.append(float(np.log(law.value(theta, prepared))[0, 0]))
     return sum(logs) / len(logs)
