@@ -17,7 +17,8 @@ tells most (Bayesian design: Chaloner and Verdinelli, Statistical Science 10, 19
 
 from testbed.analysis.design.belief import Belief, Noise
 from testbed.analysis.design.candidates import Candidates, Option, lattice
-from testbed.analysis.design.choice import Taken, largest_run, one_by_one, optimal
+from testbed.analysis.design.choice import largest_run, one_by_one
+from testbed.analysis.design.optimal_grid import Taken, optimal
 from testbed.analysis.design.prior import noise_between, noise_of, prior_belief
 from testbed.analysis.design.suggest import Suggestions, suggest_for_table, suggest_from_fit, suggest_from_prior
 
