@@ -120,12 +120,10 @@ def _finish(path: Path, spec: Any, rng: np.random.Generator) -> None:
 
 def _evaluations(spec: Any, rng: np.random.Generator) -> Iterator[str]:
     """The lines of evals.jsonl: each evaluation of the plan, on a law with 0.3 % of noise."""
-    from testbed.training.train.schedule import branch_eval_steps
-
     before = 0
     for horizon in spec.horizons:
         trunk = [step for step in spec.trunk_evals if before < step <= horizon.branch_step]
-        branch = branch_eval_steps(horizon, (EVALS - len(spec.trunk_evals)) // len(spec.horizons) - 1)
+        branch = horizon.eval_steps((EVALS - len(spec.trunk_evals)) // len(spec.horizons) - 1)
         yield from (_line(spec, None, step, "stable", rng) for step in trunk)
         for step in branch:
             yield _line(spec, horizon.tokens, step, "annealed" if step == horizon.steps else "decaying", rng)

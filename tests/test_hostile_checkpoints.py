@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from testbed.errors import FolderError, RunFailed
 from testbed.files import write_text
+from testbed.records import as_json
 from testbed.training.train import Interruptions, train
 from testbed.training.train.checkpoints.checkpoint import Cursor, _generators, _save, read_weights, save_weights
 from testbed.training.train.checkpoints.rotation import PATHS, Checkpoints
@@ -30,7 +30,9 @@ def forged(path, tensors, header):
 
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "trunk.safetensors"
-    forged(path, STATE | {"generator/cpu": torch.get_rng_state()}, {"cursor": json.dumps(asdict(Cursor(RUNS)))})
+    forged(
+        path, STATE | {"generator/cpu": torch.get_rng_state()}, {"cursor": json.dumps(as_json(Cursor(run_ids=RUNS)))}
+    )
     return path.read_bytes()
 
 
@@ -121,7 +123,7 @@ values = st.one_of(
 def test_cursors_of_any_values(tmp_path, tiny_spec):
     ends = try_each(
         lambda key, value: cursor_with(tmp_path, tiny_spec, key, value),
-        st.sampled_from([*asdict(Cursor(RUNS)), "another"]),
+        st.sampled_from([*as_json(Cursor(run_ids=RUNS)), "another"]),
         values,
     )
     assert ends["accepted"]
@@ -130,10 +132,10 @@ def test_cursors_of_any_values(tmp_path, tiny_spec):
 
 def cursor_with(tmp_path, spec, key, value):
     path = tmp_path / "made"
-    forged(path, STATE, {"cursor": json.dumps(asdict(Cursor(RUNS)) | {key: value})})
+    forged(path, STATE, {"cursor": json.dumps(as_json(Cursor(run_ids=RUNS)) | {key: value})})
     used = found_in(tmp_path, path.read_bytes(), lambda found: cursor_fault(found.cursor, (spec,)))
     if used is not None:  # it is where the runs begin, whatever it holds of their past losses
-        assert asdict(used.cursor) | {key: 0} == asdict(Cursor(RUNS)) | {key: 0}
+        assert as_json(used.cursor) | {key: 0} == as_json(Cursor(run_ids=RUNS)) | {key: 0}
         assert key in ("run_ids", "spent_seconds", "looks", "diverged", "rows") or getattr(used.cursor, key) == 0
     return used
 
@@ -218,7 +220,7 @@ CURSORS = {
 def test_a_forged_checkpoint_is_told_and_the_run_is_what_it_would_be(name, undisturbed, tiny_source, tmp_path):
     spec, (losses, _) = undisturbed
     state = FORGERIES.get(name, lambda state: state)(state_of(spec, tiny_source))
-    cursor = asdict(Cursor(spec.run_id)) | CURSORS.get(name, {})
+    cursor = as_json(Cursor(run_ids=spec.run_id)) | CURSORS.get(name, {})
     forged(tmp_path / "trunk.safetensors", state, {"cursor": json.dumps(cursor)})
     before = snapshot(tmp_path.parent)
     try:

@@ -9,7 +9,7 @@ from testbed.config import Data
 from testbed.records import Component, Eval, Horizon
 from testbed.training.data import open_source
 from testbed.training.models import find_family
-from testbed.training.recipe import branch_eval_steps, schedule_of
+from testbed.training.recipe import schedule_of
 from testbed.training.train import Diverged, Finished, Interruptions, Paused, Progress
 from testbed.training.train.checkpoints.checkpoint import read_cursor
 from testbed.training.train.evaluation import bits_per_byte, validation_loss
@@ -58,7 +58,7 @@ def test_a_run_does_what_its_spec_says(tiny_spec, tiny_source, tmp_path):
         assert e.flops == e.tokens * tiny_spec.counts.flops_per_token
     for h in tiny_spec.horizons:
         inside = [e.step for e in evals if e.horizon == h.tokens]
-        assert inside == list(branch_eval_steps(h, tiny_spec.branch_evals))
+        assert inside == list(h.eval_steps(tiny_spec.branch_evals))
 
 
 def test_training_lowers_the_loss_and_annealing_lowers_it_further(tiny_spec, tiny_source, tmp_path):

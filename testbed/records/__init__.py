@@ -1,4 +1,4 @@
-"""What crosses floors: frozen records with a JSON form, and the identity of a run.
+"""Frozen records with a JSON form, which all floors above exchange: runs, their losses, forecasts and verdicts.
 
 Units: loss in nats/token, bpb in bits/byte, tokens and FLOPs as counts, times in seconds.
 """
@@ -14,21 +14,18 @@ from testbed.records.forecast import (
     Verdict,
 )
 from testbed.records.record import Record, as_json, problem, read_record, read_records
-from testbed.records.run import (
+from testbed.records.run_history import Done, Eval, Failed, Notice, Phase, Provenance
+from testbed.records.run_spec import (
     Component,
     Counts,
     DataFacts,
-    Done,
+    Design,
     Engine,
-    Eval,
-    Failed,
     Horizon,
-    Notice,
-    Phase,
     Precision,
-    Provenance,
     Role,
     RunSpec,
+    Segment,
     Shape,
 )
 
@@ -36,6 +33,7 @@ __all__ = [
     "Component",
     "Counts",
     "DataFacts",
+    "Design",
     "Done",
     "Engine",
     "Entropy",
@@ -54,6 +52,7 @@ __all__ = [
     "Retried",
     "Role",
     "RunSpec",
+    "Segment",
     "Shape",
     "TargetFacts",
     "Verdict",

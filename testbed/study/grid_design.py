@@ -88,7 +88,7 @@ def candidates_of(specs: tuple[RunSpec, ...], n: str = "n_params_non_embedding")
         flops_per_token=np.array([spec.counts.flops_per_token for spec in specs], np.float64),
         tokens=np.array([[h.tokens for h in spec.horizons] for spec in specs], np.float64),
         cooldown=np.array(
-            [[(h.steps - h.branch_step) * spec.batch_tokens for h in spec.horizons] for spec in specs], np.float64
+            [[part.steps * spec.batch_tokens for part in spec.segments if part.branch] for spec in specs], np.float64
         ),
     )
 
@@ -188,7 +188,7 @@ def power_of(
 def planned_of(grid: Sequence[RunSpec], n: str) -> tuple[Planned, ...]:
     """A grid's runs, counted by rung."""
     found = []
-    for _, group in groupby(grid, key=lambda spec: (spec.shape.width, spec.horizons)):
+    for _, group in groupby(grid, key=lambda spec: spec.designs):
         runs = list(group)
         first = runs[0]
         size, horizons = float(getattr(first.counts, n)), tuple(float(h.tokens) for h in first.horizons)

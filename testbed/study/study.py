@@ -52,9 +52,8 @@ def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]
     source = open_source(config.data)
     made = plan(config, lambda data: open_source(data).facts, design_of(config, source.facts, path))
     if made.target:
-        cells = {(spec.shape.width, horizon.steps) for spec in made.grid for horizon in spec.horizons}
-        seeds = min(Counter(spec.shape.width for spec in made.grid).values())
-        check_design(config.forecast, len(cells), seeds, _varied_columns(made.target[0]))
+        seeds = Counter(design for spec in made.grid for design in spec.designs)
+        check_design(config.forecast, len(seeds), min(seeds.values()), _varied_columns(made.target[0]))
     return source, made
 
 

@@ -57,8 +57,8 @@ class Tuning:
                 f"{path}: holds brackets trained on other tokens than {config.data.source} now gives; restore the data, or "
                 "give another folder (--out)"
             )
-        there = {_plain(spec) for spec in folder.specs}
-        lacking = tuple(spec for spec in specs if _plain(spec) not in there)
+        there = {spec.planned_id for spec in folder.specs}
+        lacking = tuple(spec for spec in specs if spec.planned_id not in there)
         folder = SweepFolder(path, config, folder.specs)
         return cls(folder.extended(_packed(lacking, config, source)) if lacking else folder, source, made)
 
@@ -176,8 +176,3 @@ def _packed(specs: tuple[RunSpec, ...], config: Config, source: TokenSource) -> 
     """The same runs, with the packs that the configuration says or that a measurement chooses."""
     made = Plan(specs, (), ())
     return (settle_packs(made, config.train) or timetable(config, source, made).plan).grid
-
-
-def _plain(spec: RunSpec) -> str:
-    """What names a run whatever trains it."""
-    return spec.model_copy(update={"engine": type(spec.engine)()}).run_id

@@ -52,11 +52,11 @@ def choose_engines(
         for kind in kinds
     ]
     chosen = {
-        _name(spec): choice.spec.engine.model_copy(update={"compile": _compiles(kind, train, device)})
+        spec.run_id: choice.spec.engine.model_copy(update={"compile": _compiles(kind, train, device)})
         for kind, choice in zip(kinds, choices, strict=True)
         for spec in kind
     }
-    return Engines(plan.trained_by([chosen[_name(spec)] for spec in plan.runs]), tuple(choices))
+    return Engines(plan.trained_by([chosen[spec.run_id] for spec in plan.runs]), tuple(choices))
 
 
 def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bool:
@@ -76,7 +76,3 @@ def sharers(device: torch.device, workers: int, spec: RunSpec | None = None) -> 
     if device.type == "cpu":
         return max(workers, spec.engine.processes if spec else 1)
     return -(-workers // torch.cuda.device_count())
-
-
-def _name(spec: RunSpec) -> str:
-    return spec.run_id + spec.role

@@ -13,7 +13,7 @@ from itertools import accumulate
 import torch
 
 from testbed.config import Train
-from testbed.records import Engine, RunSpec
+from testbed.records import RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.executors.engines import processes, sharers
 from testbed.training.models import can_pack
@@ -98,10 +98,10 @@ def choose_packs(
     for way in (*taken["grid"], *taken["target"]):
         for pack, total in zip(packs(way.runs), way.pack_seconds, strict=True):
             for spec in pack:
-                engines[_alone(spec)] = spec.engine
+                engines[spec.planned_id] = spec.engine
                 seconds[spec.run_id] = total / len(pack)
                 memory[spec.run_id] = way.memory
-    made = plan.trained_by([engines[_alone(spec)] for spec in plan.runs])
+    made = plan.trained_by([engines[spec.planned_id] for spec in plan.runs])
     ends = {role: _end(ways, crews[role]) for role, ways in taken.items()}
     return Timetable(made, seconds, memory, ends["grid"], ends["target"], tuple(filter(None, sentences)))
 
@@ -171,8 +171,3 @@ def _tight(way: Way, available: int) -> str:
         f"width {way.runs[0].shape.width}: takes {show_bytes(way.memory)} of the {show_bytes(available)} that each worker "
         "may use: lower execution.workers, train.pack or train.micro_rows"
     )
-
-
-def _alone(spec: RunSpec) -> str:
-    """What names a run whatever trains it."""
-    return spec.model_copy(update={"engine": Engine()}).run_id + spec.role

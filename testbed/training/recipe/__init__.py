@@ -8,7 +8,7 @@ from __future__ import annotations
 from testbed.records import Component
 from testbed.registry import Registry
 from testbed.training.recipe.part import Attached, Part
-from testbed.training.recipe.schedule import Schedule, branch_eval_steps
+from testbed.training.recipe.schedule import Schedule
 
 SCHEDULES = Registry(
     "train.schedule",
@@ -32,4 +32,4 @@ def part_of(component: Component) -> Part:
     return made
 
 
-__all__ = ["PARTS", "SCHEDULES", "Attached", "Part", "Schedule", "branch_eval_steps", "part_of", "schedule_of"]
+__all__ = ["PARTS", "SCHEDULES", "Attached", "Part", "Schedule", "part_of", "schedule_of"]

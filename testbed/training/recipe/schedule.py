@@ -24,13 +24,6 @@ class Schedule(Protocol):
         ...
 
 
-def branch_eval_steps(horizon: Horizon, count: int) -> tuple[int, ...]:
-    """Steps of a branch at which its loss is logged: `count` inside, evenly spaced, and its end."""
-    length = horizon.steps - horizon.branch_step
-    inside = {horizon.branch_step + round(length * (i + 1) / (count + 1)) for i in range(count)}
-    return tuple(sorted((inside | {horizon.steps}) - {horizon.branch_step}))
-
-
 def warmed_up(step: int, warmup_steps: int) -> float:
     """Linear warm-up; reaches 1 at the step number `warmup_steps`."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0

@@ -1,11 +1,12 @@
-"""What a sweep has spent, what it still has to do, and how long that takes: reckoned from its runs' sessions.
+"""What a sweep has spent and still has to do, and how long that takes; computed from the sessions of its runs.
 
-Steps that were lost with a killed process and done again count twice: they were paid for.
+Steps that were lost with a killed process and repeated count twice: they were paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,12 +15,13 @@ from testbed.training.store.run_folder import RunFolder, State
 from testbed.training.store.sweep_folder import SweepFolder
 from testbed.training.sweep import Pack, cost, makespan, packs
 
-_TRUST = 50  # steps that what was reckoned before weighs, beside those measured since
+_PLAN_WEIGHT = 50  # the planned time of a step counts as much as so many measured steps
+_SECONDS_PER_FLOP = 1e-10  # a first guess where no time was planned; the first measured steps correct it (see `_pace`)
 
 
 @dataclass(frozen=True)
 class Spend:
-    """Training FLOPs, training tokens, and seconds of devices (a run of several processes takes as many)."""
+    """Training FLOPs, training tokens and device-seconds (a run of k processes takes k devices)."""
 
     flops: int = 0
     tokens: int = 0
@@ -31,9 +33,9 @@ class Spend:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: how far it has come, of spec.steps, and what was spent on it: steps, and seconds (its share of its pack's).
+    """One run: the step it has reached, of spec.steps, and the steps and seconds spent on it (its share of its pack).
 
-    `setup` are those of the seconds that passed before first steps.
+    `setup` is the part of `seconds` before the first step of each session.
     """
 
     spec: RunSpec
@@ -52,24 +54,26 @@ class Entry:
 
     @property
     def work(self) -> float:
-        """What was done on it, in steps: an evaluation is worth the steps that it takes the time of."""
-        return self.steps + _evaluations(self.spec, self.reached) * _worth(self.spec)
+        """The work done, in steps; an evaluation counts as the steps that take as long."""
+        return self.steps + _evaluations(self.spec, self.reached) * _evaluation_steps(self.spec)
 
     @property
     def work_left(self) -> float:
-        """What it still takes to its end, in steps."""
+        """The work to the run's end, in steps."""
         if not self.left:
             return 0.0
-        return self.left + (_evaluations(self.spec) - _evaluations(self.spec, self.reached)) * _worth(self.spec)
+        return self.left + (_evaluations(self.spec) - _evaluations(self.spec, self.reached)) * _evaluation_steps(
+            self.spec
+        )
 
     @property
     def left(self) -> int:
-        """Optimiser steps that the run still has to do; none where it has ended."""
+        """Optimiser steps to the run's end; 0 where it has ended."""
         return 0 if self.state in ("done", "failed") else max(self.spec.steps - self.reached, 0)
 
 
 class Ledger:
-    """The account of runs; `predicted` are the seconds that the plan reckoned for each (its share), by run id."""
+    """The account of runs; `predicted` holds the planned seconds of each (its share of its pack), by run id."""
 
     def __init__(self, entries: Sequence[Entry], predicted: Mapping[str, float] | None = None) -> None:
         self.entries = tuple(entries)
@@ -77,14 +81,14 @@ class Ledger:
 
     @classmethod
     def of(cls, sweep: SweepFolder, specs: Iterable[RunSpec] | None = None) -> Ledger:
-        """The account of the sweep's runs, all of them if not told which."""
+        """The account of these runs of the sweep, by default of all."""
         return cls.of_runs(map(sweep.run, sweep.specs if specs is None else specs), sweep.timetable())
 
     @classmethod
     def of_runs(
         cls, runs: Iterable[RunFolder], predicted: Mapping[str, float], states: Mapping[str, State] | None = None
     ) -> Ledger:
-        """The account of these runs; their states are looked up where they are not given, by run id."""
+        """The account of these runs; `states`, by run id, are read from the folders where they are not given."""
         return cls([_entry(run, run.state() if states is None else states[run.path.name]) for run in runs], predicted)
 
     def entry(self, spec: RunSpec) -> Entry:
@@ -98,12 +102,12 @@ class Ledger:
 
     @cached_property
     def remaining(self) -> Spend:
-        """What the runs that have not ended still cost."""
+        """What the unfinished runs still cost."""
         return sum((self.cost((entry,)) for entry in self.entries), Spend())
 
     @property
     def share(self) -> float:
-        """The share of the work that is done, by the seconds that it takes; 1 where there is nothing to do."""
+        """The share of the work that is done, weighted by its seconds; 1 where there is nothing to do."""
         left = sum(entry.work_left * self._pace(entry.spec) for entry in self.entries)
         whole = sum(_work(entry.spec) * self._pace(entry.spec) for entry in self.entries if entry.state != "failed")
         return 1 - left / whole if whole else 1.0
@@ -130,7 +134,7 @@ class Ledger:
         return sum(any(row.state == "running" for row in rows) for _, rows in self.packs())
 
     def seconds_left(self, workers: int) -> float:
-        """Seconds until the last of so many workers is done: those at work go on, then the longest packs are taken first."""
+        """Seconds until the last of `workers` is done: running packs continue, then the longest are started first."""
         working: list[tuple[float, float]] = []
         waiting: list[tuple[float, float]] = []
         for pack, rows in self.packs():
@@ -140,68 +144,60 @@ class Ledger:
         return makespan([*(seconds for _, seconds in working), *order], max(workers, len(working)))
 
     def _pace(self, spec: RunSpec) -> float:
-        """Seconds of one step of the run, its share: as its kind has taken so far, and before that as was reckoned."""
-        seconds, work = self._measured.get(_kind(spec), (0.0, 0.0))
-        return (seconds + _TRUST * self._scale * self._reckoned(spec)) / (work + _TRUST)
+        """Seconds of one step of the run (its share of its pack): measured on runs with the same step, at first as planned."""
+        seconds, work = self._measured.get(spec.step_kind, (0.0, 0.0))
+        return (seconds + _PLAN_WEIGHT * self._slowdown * self._planned_pace(spec)) / (work + _PLAN_WEIGHT)
 
     @cached_property
     def _by_run(self) -> dict[str, Entry]:
         return {entry.spec.run_id: entry for entry in self.entries}
 
     @cached_property
-    def _measured(self) -> dict[Hashable, tuple[float, float]]:
-        """Seconds after the first steps, and the work done in them, of each kind of run."""
-        found: dict[Hashable, tuple[float, float]] = {}
+    def _measured(self) -> dict[str, tuple[float, float]]:
+        """Seconds after the first steps, and the work done in them, by `step_kind`."""
+        found: dict[str, tuple[float, float]] = {}
         for entry in self.entries:
             if entry.steps:
-                seconds, work = found.get(_kind(entry.spec), (0.0, 0.0))
-                found[_kind(entry.spec)] = (seconds + entry.seconds - entry.setup, work + entry.work)
+                seconds, work = found.get(entry.spec.step_kind, (0.0, 0.0))
+                found[entry.spec.step_kind] = (seconds + entry.seconds - entry.setup, work + entry.work)
         return found
 
     @cached_property
-    def _scale(self) -> float:
-        """How many times as long as reckoned the steps have taken."""
+    def _slowdown(self) -> float:
+        """Measured over planned seconds of all steps so far."""
         begun = [entry for entry in self.entries if entry.steps]
-        reckoned = sum(entry.work * self._reckoned(entry.spec) for entry in begun)
-        return sum(entry.seconds - entry.setup for entry in begun) / reckoned if reckoned else 1.0
+        planned = sum(entry.work * self._planned_pace(entry.spec) for entry in begun)
+        return sum(entry.seconds - entry.setup for entry in begun) / planned if planned else 1.0
 
-    def _reckoned(self, spec: RunSpec) -> float:
-        """Seconds of one step as the plan has it; without one in proportion to its FLOPs, in a unit that _scale mends."""
-        whole = self._predicted.get(spec.run_id)
-        return (cost((spec,)) * 1e-10 if whole is None else whole) / _work(spec)
+    def _planned_pace(self, spec: RunSpec) -> float:
+        """Planned seconds of one step; in proportion to the run's FLOPs where no time was planned."""
+        seconds = self._predicted.get(spec.run_id)
+        return (cost((spec,)) * _SECONDS_PER_FLOP if seconds is None else seconds) / _work(spec)
 
 
 def _work(spec: RunSpec) -> float:
-    return spec.steps + _evaluations(spec) * _worth(spec)
+    return spec.steps + _evaluations(spec) * _evaluation_steps(spec)
 
 
-def _worth(spec: RunSpec) -> float:
-    """Steps that an evaluation takes the time of: it is a forward pass, a third of a step's work, of the validation tokens."""
+def _evaluation_steps(spec: RunSpec) -> float:
+    """The cost of one evaluation in optimiser steps: a forward pass (a third of a step) over the validation tokens."""
     return spec.data.val_tokens / (3 * spec.batch_tokens)
 
 
 def _evaluations(spec: RunSpec, reached: int | None = None) -> int:
-    """Evaluations among the run's first `reached` steps, or all of them: the trunk's, then each cooldown's where it branches."""
-    done, trunk, count = 0, 0, 0
-    for horizon in spec.horizons:
-        here = [step for step in spec.trunk_evals if trunk < step <= horizon.branch_step]
-        count += sum(1 for step in here if reached is None or done + step - trunk <= reached)
-        done += horizon.branch_step - trunk
-        trunk = horizon.branch_step
-        every = (horizon.steps - horizon.branch_step) / (spec.branch_evals + 1)
-        count += sum(1 for k in range(1, spec.branch_evals + 2) if reached is None or done + k * every <= reached)
-        done += horizon.steps - horizon.branch_step
+    """Evaluations after the first `reached` of the run's steps, on trunk and branches, or all of them."""
+    done, count = 0, 0
+    for segment in spec.segments:
+        end = segment.end if reached is None else segment.start + reached - done
+        count += bisect_right(segment.eval_steps, end)
+        done += segment.steps
     return count
-
-
-def _kind(spec: RunSpec) -> Hashable:
-    return spec.shape.family, spec.shape.width, spec.shape.depth, spec.batch_tokens, spec.engine
 
 
 def _entry(run: RunFolder, state: State) -> Entry:
     every = run.sessions()
     reached = run.spec.steps if state == "done" else every[-1].reached if every else 0
-    # a process that was killed may have done steps, and kept them in a checkpoint, that it had not yet told
+    # a killed process may have saved steps in a checkpoint that its session does not count yet
     steps = max(sum(session.steps for session in every), reached)
     return Entry(
         run.spec, state, reached, steps, sum(s.seconds for s in every), sum(session.setup for session in every)

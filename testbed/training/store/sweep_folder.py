@@ -213,19 +213,10 @@ def _refuse_changes(folder: SweepFolder, config: Config, specs: tuple[RunSpec, .
             f"{folder.path}: holds a sweep of another configuration; it differs in {'; '.join(changed)}. "
             "Undo the change, or start another sweep (--out, or another name)"
         )
-    old, new = ([_as_planned(spec) for spec in each] for each in (_first_tries(folder.specs), specs))
-    if old != new:
-        first = differences(old[0], new[0])
+    old, new = [spec for spec in folder.specs if spec.retry_of is None], list(specs)
+    if [spec.planned_id for spec in old] != [spec.planned_id for spec in new]:
+        first = differences(old[0].identity() | {"engine": None}, new[0].identity() | {"engine": None})
         raise FolderError(
             f"{folder.path}: the same configuration now gives other runs ({'; '.join(first) or 'another list'}): the data or "
             "the package has changed; start another sweep (--out)"
         )
-
-
-def _first_tries(specs: tuple[RunSpec, ...]) -> tuple[RunSpec, ...]:
-    return tuple(spec for spec in specs if spec.retry_of is None)
-
-
-def _as_planned(spec: RunSpec) -> dict[str, Any]:
-    """A run without its engine, which is chosen by measuring: once for a folder."""
-    return spec.model_dump(mode="json", exclude={"engine"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from testbed.files import digest
 from testbed.records import Engine, RunSpec
 
 Pack = tuple[RunSpec, ...]  # runs that differ in seeds and learning rates only
@@ -17,7 +16,7 @@ def same_kind(specs: Iterable[RunSpec]) -> tuple[tuple[RunSpec, ...], ...]:
     """The runs that could be trained side by side: those that differ in seeds and learning rates only."""
     alike: dict[str, list[RunSpec]] = {}
     for spec in specs:
-        alike.setdefault(_kind(spec), []).append(spec)
+        alike.setdefault(spec.kind, []).append(spec)
     return tuple(map(tuple, alike.values()))
 
 
@@ -35,8 +34,8 @@ def packed(specs: Iterable[RunSpec], largest: int | None) -> tuple[RunSpec, ...]
     alone = [spec.model_copy(update={"engine": spec.engine.model_copy(update={"pack": None})}) for spec in specs]
     if largest is None:
         return tuple(alone)
-    sizes = {kind: _pack_sizes(count, largest) for kind, count in Counter(map(_kind, alone)).items()}
-    return tuple(spec.model_copy(update={"engine": Engine(pack=next(sizes[_kind(spec)]))}) for spec in alone)
+    sizes = {kind: _pack_sizes(count, largest) for kind, count in Counter(spec.kind for spec in alone).items()}
+    return tuple(spec.model_copy(update={"engine": Engine(pack=next(sizes[spec.kind]))}) for spec in alone)
 
 
 def _pack_sizes(count: int, largest: int) -> Iterator[int]:
@@ -58,10 +57,3 @@ def makespan(durations: Sequence[float], workers: int) -> float:
     for duration in durations:
         loads[loads.index(min(loads))] += duration
     return max(loads)
-
-
-def _kind(spec: RunSpec) -> str:
-    """What runs of one pack have in common: everything but seeds and learning rates."""
-    return digest(
-        spec.model_dump(mode="json", exclude={"init_seed", "data_seed", "lr", "lr_hidden", "cell", "columns"})
-    )

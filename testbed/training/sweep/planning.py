@@ -68,7 +68,9 @@ def rungs(grid: Sequence[RunSpec]) -> tuple[Rung, ...]:
         if spec.retry_of is None:
             taken.setdefault(spec.shape.width, []).append(spec)
     return tuple(
-        Rung(width, tuple(h.tokens for h in runs[0].horizons), len({spec.init_seed for spec in runs}))
+        Rung(
+            width, tuple(sorted({d.tokens for run in runs for d in run.designs})), len({run.init_seed for run in runs})
+        )
         for width, runs in taken.items()
     )
 

@@ -13,7 +13,6 @@ import torch
 from testbed.records import RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.models import find_family
-from testbed.training.recipe import branch_eval_steps
 from testbed.training.train.device.selection import make_repeatable
 from testbed.training.train.learner import Learner, make_learner
 from testbed.training.train.memory.peak import give_back, peak
@@ -38,7 +37,7 @@ class Measured:
 
     def seconds(self, spec: RunSpec) -> float:
         """Seconds from the pack's start to its end: its steps and its evaluations."""
-        evaluations = len(spec.trunk_evals) + sum(len(branch_eval_steps(h, spec.branch_evals)) for h in spec.horizons)
+        evaluations = sum(len(segment.eval_steps) for segment in spec.segments)
         return spec.steps * self.step + evaluations * self.evaluation
 
 

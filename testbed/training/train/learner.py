@@ -99,21 +99,23 @@ def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.
 
 
 def retire(learner: Learner, specs: tuple[RunSpec, ...], device: torch.device) -> None:
-    """Its runs have ended: keep it for others alike. Nobody else may use it from here on."""
-    if device.type == "cuda" and specs[0].engine.processes == 1 and learner.rows is None:
+    """Its runs have ended: keep it for others alike. Nobody else may use it from here on.
+
+    A learner whose recipe has parts is not kept: their state belongs to the run.
+    """
+    first = specs[0]
+    if device.type == "cuda" and first.engine.processes == 1 and learner.rows is None and not first.parts:
         if len(_idle) == _MOST_IDLE:
             del _idle[next(iter(_idle))]
         _idle[_likeness(specs, device)] = learner
 
 
 def _likeness(specs: tuple[RunSpec, ...], device: torch.device) -> str:
-    """What runs have in common that one learner can train after each other.
+    """A name that packs share which one learner can train after each other.
 
-    Everything that stands in a captured step: all but seeds, rates and horizons, and of those which are
-    the same, since runs that share data share its memory and those that share a rate an update.
+    That takes more than one kind of step: a captured step also holds which runs of the pack share an order
+    of the data (they share its memory), and which share a learning rate (they share an update).
     """
-    first = specs[0]
-    fixed = {"shape", "data", "batch_tokens", "weight_decay", "betas", "clip", "precision", "deterministic", "engine"}
     updates = [update for spec in specs for update in ((spec.lr, 0.0), (spec.lr_hidden, spec.weight_decay))]
     equal = [updates.index(update) for update in updates]
-    return digest([first.model_dump(mode="json", include=fixed), sharing(specs), equal, str(device)])
+    return digest([specs[0].step_kind, sharing(specs), equal, str(device)])

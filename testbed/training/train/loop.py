@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from testbed.records import Eval, Horizon, Phase, RunSpec
+from testbed.records import Eval, Horizon, Phase, RunSpec, Segment
 from testbed.training.data import TokenSource
-from testbed.training.recipe import branch_eval_steps, schedule_of
+from testbed.training.recipe import schedule_of
 from testbed.training.train import ranks
 from testbed.training.train.checkpoints.checkpoint import Checkpoint, Cursor, restore_generators, save_weights
 from testbed.training.train.checkpoints.rotation import PATHS, Checkpoints
@@ -57,18 +56,15 @@ def train(
     pack = Pack(specs, source, folders, device, recorded or (frozenset(),) * len(specs), interruptions)
     yield from pack.resume()
     yield Progress(pack.cursor.spent_steps)
-    while pack.cursor.horizon < len(pack.horizons):
-        horizon = pack.horizons[pack.cursor.horizon]
-        if not pack.cursor.in_branch:
-            yield from pack.advance(horizon.branch_step, specs[0].trunk_evals, None)
-            if pack.lost:
-                return
-            pack.save("trunk")
-            pack.cursor.in_branch = True
-        yield from pack.advance(horizon.steps, branch_eval_steps(horizon, specs[0].branch_evals), horizon)
+    while (segment := pack.cursor.segment(specs[0])) is not None:
+        yield from pack.advance(segment)
         if pack.lost:
             return
-        yield from pack.finish_branch()
+        if segment.branch is None:
+            pack.save("trunk")
+            pack.cursor.in_branch = True
+        else:
+            yield from pack.finish_branch()
     retire(pack.learner, specs, device)
     yield Finished(pack.cursor.spent_steps, pack.cursor.spent_tokens, pack.seconds)
 
@@ -88,9 +84,10 @@ class Pack:
         make_repeatable(specs[0].deterministic)
         self.specs, self.folders, self.recorded, self.interruptions = specs, folders, recorded, interruptions
         self.device = device
-        self.horizons, self.schedule = specs[0].horizons, schedule_of(specs[0].schedule)
+        self.schedule = schedule_of(specs[0].schedule)
+        self.evaluated = frozenset(key for segment in specs[0].segments for key in segment.eval_keys)
         self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
-        self.cursor = Cursor(" ".join(spec.run_id for spec in specs))
+        self.cursor = Cursor(run_ids=" ".join(spec.run_id for spec in specs))
         self.checkpoints = Checkpoints(folders[0], self.cursor.run_ids, self._fault)
         self.saved = time.monotonic()
 
@@ -117,12 +114,13 @@ class Pack:
         for run, reason in self.cursor.diverged.items():
             yield Diverged(int(run), reason)
 
-    def advance(self, until: int, eval_steps: tuple[int, ...], branch: Horizon | None) -> Iterator[Event]:
-        """Optimiser steps up to `until`, with the evaluations that are due; ends early when every run has diverged."""
+    def advance(self, segment: Segment) -> Iterator[Event]:
+        """Optimiser steps to the segment's end, with the evaluations that are due; ends early when every run has diverged."""
+        branch, until = segment.branch, segment.end
         reported = clock = time.monotonic()
         while self.cursor.step < until and not self.lost:
             self._optimise(branch)
-            due = self.cursor.step in eval_steps
+            due = (branch.tokens if branch else None, self.cursor.step) in self.evaluated
             now = time.monotonic()
             self.cursor.spent_seconds, clock = self.cursor.spent_seconds + now - clock, now
             if due or self.cursor.step % _FINITE_EVERY == 0:
@@ -160,7 +158,7 @@ class Pack:
         again count once.
         """
         branch = self.cursor
-        if branch.horizon + 1 == len(self.horizons):
+        if branch.horizon + 1 == len(self.specs[0].horizons):
             for run, (spec, folder) in enumerate(zip(self.specs, self.folders, strict=True)):
                 weights = self.learner.weights(run)
                 if ranks.leads():
@@ -173,16 +171,17 @@ class Pack:
             self._take(trunk)
         else:
             self.learner.restart(self.specs)
-            self.cursor = Cursor(branch.run_ids)
+            self.cursor = Cursor(run_ids=branch.run_ids)
         yield from self._problems(trunk)
-        again = self.horizons[branch.horizon].branch_step - self.cursor.step
-        self.cursor = replace(
-            self.cursor,
-            horizon=branch.horizon + 1,
-            spent_steps=branch.spent_steps - again,
-            spent_tokens=branch.spent_tokens - again * self.specs[0].batch_tokens,
-            spent_seconds=branch.spent_seconds,
-            diverged=branch.diverged,
+        again = self.specs[0].horizons[branch.horizon].branch_step - self.cursor.step
+        self.cursor = self.cursor.model_copy(
+            update={
+                "horizon": branch.horizon + 1,
+                "spent_steps": branch.spent_steps - again,
+                "spent_tokens": branch.spent_tokens - again * self.specs[0].batch_tokens,
+                "spent_seconds": branch.spent_seconds,
+                "diverged": branch.diverged,
+            }
         )
         self.save("trunk")
         if ranks.leads():

@@ -40,10 +40,11 @@ class Checkpoints:
         found = []
         for file in (file for path in paths for file in self._files(path) if file.exists()):
             try:
-                found.append((read_cursor(file, self._run_ids).progress, file))
+                cursor = read_cursor(file, self._run_ids)
+                found.append((cursor.place, cursor.step, file))
             except Unsound as reason:
                 self._damaged[file] = str(reason)
-        for _, file in sorted(found, reverse=True):
+        for *_, file in sorted(found, reverse=True):
             try:
                 checkpoint = read_checkpoint(file, self._run_ids)
             except Unsound as reason:
