@@ -308,8 +308,10 @@ class Config(_Table):
     def code(self) -> tuple[str, ...]:
         """Names of classes outside the package ("package.module:Class") that the configuration asks for."""
         places = [self.data.source, self.model.family, self.execution.executor]
-        places = [name for name in places if "." in name.partition(":")[0]]
-        return tuple(name for name in (*places, *self.forecast.laws, *self.forecast.beside) if names_code(name))
+        places = [name for name in places if "." in name.partition(":")[0]]  # "text:stdlib" names no module
+        recipe = (self.train.schedule, *self.train.parts)
+        laws = (*self.forecast.laws, *self.forecast.beside)
+        return tuple(name for name in (*places, *recipe, *laws) if names_code(name))
 
     def hash(self) -> str:
         """SHA-256 of `identity()`, in hexadecimal."""

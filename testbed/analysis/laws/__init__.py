@@ -1,103 +1,121 @@
 """The library of laws, one a file.
 
-A new law is one class (see `law.Law`) and its line in LAWS, or "package.module:Class" wherever a law
-is named.
+A new law is one class (see `law.Law`) and its line here; or an entry point of an installed package in the group
+testbed.laws; or "package.module:Class" wherever a law is named.
 """
 
 from __future__ import annotations
 
-from testbed.analysis.laws.bnsl import BNSL, BNSL2
-from testbed.analysis.laws.chen import Streams
-from testbed.analysis.laws.clark import Routed
-from testbed.analysis.laws.coupled import Coupled
-from testbed.analysis.laws.downstream import Bhagia, Krajewski, KrajewskiND
-from testbed.analysis.laws.farseer import Farseer
-from testbed.analysis.laws.fernandes import Fernandes
-from testbed.analysis.laws.gadre import Gadre, GadreError
-from testbed.analysis.laws.gao import GaoBon, GaoRL
-from testbed.analysis.laws.ghorbani import Ghorbani
-from testbed.analysis.laws.goyal import Goyal
-from testbed.analysis.laws.henighan import HenighanC, HenighanD, HenighanN
-from testbed.analysis.laws.hestness import Hestness
-from testbed.analysis.laws.hoffmann import Hoffmann, HoffmannTied
-from testbed.analysis.laws.jin import Sparse
-from testbed.analysis.laws.kaplan import Kaplan, KaplanC, KaplanD, KaplanN, KaplanND
-from testbed.analysis.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, plain_formula
-from testbed.analysis.laws.luo import MultiPower
-from testbed.analysis.laws.muennighoff import Muennighoff
-from testbed.analysis.laws.shapes import InverseScaling, UShape
-from testbed.analysis.laws.step_law import StepLawBatch, StepLawLR
-from testbed.analysis.laws.su import CriticalBatch, Trajectory
-from testbed.analysis.laws.tao import Vocabulary, VocabularyTied
-from testbed.analysis.laws.tian import Leverage
-from testbed.analysis.laws.tissue import Tissue
-from testbed.analysis.laws.transfer import IsikBleu, IsikLoss
-from testbed.analysis.laws.yan import YanN, YanTokens
-from testbed.errors import ConfigError
-from testbed.registry import find_class
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
 
-_LIBRARY: tuple[Law, ...] = (
-    Hoffmann(),
-    HoffmannTied(),
-    Kaplan(),
-    KaplanND(),
-    KaplanN(),
-    KaplanD(),
-    KaplanC(),
-    Coupled(),
-    HenighanN(),
-    HenighanD(),
-    HenighanC(),
-    Hestness(),
-    BNSL(),
-    BNSL2(),
-    Gadre(),
-    GadreError(),
-    Muennighoff(),
-    Goyal(),
-    Farseer(),
-    Tissue(),
-    MultiPower(),
-    StepLawLR(),
-    StepLawBatch(),
-    CriticalBatch(),
-    Trajectory(),
-    Vocabulary(),
-    VocabularyTied(),
-    Routed(),
-    Leverage(),
-    Sparse(),
-    Streams(),
-    Ghorbani(),
-    Fernandes(),
-    Krajewski(),
-    KrajewskiND(),
-    Bhagia(),
-    IsikBleu(),
-    IsikLoss(),
-    YanTokens(),
-    YanN(),
-    GaoBon(),
-    GaoRL(),
-    InverseScaling(),
-    UShape(),
+from testbed.analysis.laws.law import AdditiveLaw, Columns, Law, Parameter, Theta, plain_formula
+from testbed.errors import ConfigError
+from testbed.registry import Registry, names_code
+
+_LIBRARY = {
+    "hoffmann": "hoffmann:Hoffmann",
+    "hoffmann_tied": "hoffmann:HoffmannTied",
+    "kaplan": "kaplan:Kaplan",
+    "kaplan_nd": "kaplan:KaplanND",
+    "kaplan_n": "kaplan:KaplanN",
+    "kaplan_d": "kaplan:KaplanD",
+    "kaplan_c": "kaplan:KaplanC",
+    "coupled": "coupled:Coupled",
+    "henighan_n": "henighan:HenighanN",
+    "henighan_d": "henighan:HenighanD",
+    "henighan_c": "henighan:HenighanC",
+    "hestness": "hestness:Hestness",
+    "bnsl": "bnsl:BNSL",
+    "bnsl2": "bnsl:BNSL2",
+    "gadre": "gadre:Gadre",
+    "gadre_error": "gadre:GadreError",
+    "muennighoff": "muennighoff:Muennighoff",
+    "goyal": "goyal:Goyal",
+    "farseer": "farseer:Farseer",
+    "tissue": "tissue:Tissue",
+    "multi_power": "luo:MultiPower",
+    "step_law_lr": "step_law:StepLawLR",
+    "step_law_batch": "step_law:StepLawBatch",
+    "critical_batch": "su:CriticalBatch",
+    "kaplan_trajectory": "su:Trajectory",
+    "vocabulary": "tao:Vocabulary",
+    "vocabulary_tied": "tao:VocabularyTied",
+    "routed": "clark:Routed",
+    "leverage": "tian:Leverage",
+    "sparse": "jin:Sparse",
+    "parallel_streams": "chen:Streams",
+    "ghorbani": "ghorbani:Ghorbani",
+    "fernandes": "fernandes:Fernandes",
+    "krajewski": "downstream:Krajewski",
+    "krajewski_nd": "downstream:KrajewskiND",
+    "bhagia": "downstream:Bhagia",
+    "isik_bleu": "transfer:IsikBleu",
+    "isik_loss": "transfer:IsikLoss",
+    "yan_tokens": "yan:YanTokens",
+    "yan_n": "yan:YanN",
+    "gao_bon": "gao:GaoBon",
+    "gao_rl": "gao:GaoRL",
+    "inverse_scaling": "shapes:InverseScaling",
+    "u_shape": "shapes:UShape",
+}
+_CLASSES = Registry(
+    "law",
+    "testbed.laws",
+    {name: f"testbed.analysis.laws.{place}" for name, place in _LIBRARY.items()},
+    ("value", "prepare"),
 )
-LAWS = {law.name: law for law in _LIBRARY}
+
+
+class _Laws(Mapping[str, Law]):
+    """One instance of every law, ours and those of installed packages; made when it is first asked for."""
+
+    def __getitem__(self, name: str) -> Law:
+        return _known(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _CLASSES
+
+
+LAWS = _Laws()
 
 
 def find_law(name: str, key: str = "law") -> Law:
-    """The law of this name; ConfigError lists the known ones. `key` says in messages what named it."""
+    """The law of this name; `key` says in messages where it is named.
+
+    >>> find_law("hoffmann").columns
+    ('n', 'tokens')
+
+    Raises:
+        ConfigError: There is no such law (the message lists the known ones), or the user has not agreed to run the
+            code of one of their own.
+    """
     if name in LAWS:
         return LAWS[name]
-    if ":" not in name:
+    if not names_code(name):
         place = "" if key == "law" else f"{key}: "
-        raise ConfigError(f'{place}unknown law {name!r}; accepted: {", ".join(LAWS)}, or "package.module:Class"')
-    found = find_class(name, key, ("value", "prepare"))
-    if not issubclass(found, Law) or getattr(found, "__abstractmethods__", None):
+        raise ConfigError(f"{place}unknown law {name!r}; accepted: {_CLASSES.accepted}")
+    return _made(_CLASSES.find(name, key), name, key)
+
+
+@cache
+def _known(name: str) -> Law:
+    return _made(_CLASSES[name], name, "law")
+
+
+def _made(kind: type[Any], name: str, key: str) -> Law:
+    if not issubclass(kind, Law) or getattr(kind, "__abstractmethods__", None):
         raise ConfigError(
             f"{key}: found {name!r}, which is no law; accepted: a class made from testbed.analysis.laws.Law"
         )
-    law: Law = found()
+    law: Law = kind()
     return law
 
 

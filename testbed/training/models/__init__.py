@@ -1,43 +1,42 @@
-"""Families of models: each turns one number, the width, into a whole shape.
+"""Families of models, each a ladder of shapes from one dial, the width.
 
-A new family is one class (see `family.Family`) and its line in FAMILIES, or "package.module:Class"
-in a configuration.
+A new family is one class (see `family.Family`) and its line in FAMILIES; or an entry point of an installed package in
+the group testbed.families; or "package.module:Class" in a configuration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from testbed.errors import ConfigError
 from testbed.records import Engine, RunSpec
-from testbed.registry import find_class
+from testbed.registry import Registry
 from testbed.training.models.family import Family
-from testbed.training.models.gpt import GPTFamily
-from testbed.training.models.hf import HuggingFaceFamily
 
-_MOST_LOGITS = 1 << 26  # of a pack; under 1 GB with their losses and gradients
+_MOST_LOGITS = 1 << 26  # of a pack: with their losses and gradients under 1 GB
 
-FAMILIES: dict[str, Callable[[], Family]] = {
-    "gpt": GPTFamily,
-    "hf:gpt2": lambda: HuggingFaceFamily("gpt2"),
-    "hf:gpt_neox": lambda: HuggingFaceFamily("gpt_neox"),
-    "hf:llama": lambda: HuggingFaceFamily("llama"),
-}
+_HF = "testbed.training.models.hf:HuggingFaceFamily"
+FAMILIES = Registry(
+    "model.family",
+    "testbed.families",
+    {"gpt": "testbed.training.models.gpt:GPTFamily", "hf:gpt2": _HF, "hf:gpt_neox": _HF, "hf:llama": _HF},
+    ("shape", "counts", "build", "hidden_matrices"),
+    shown=("gpt", "hf:gpt2", "hf:gpt_neox", "hf:llama", 'any "hf:<model_type>"'),
+)
 
 
 def find_family(name: str) -> Family:
-    """The family of this name; every causal model type of transformers is one, listed in FAMILIES or not."""
-    if name in FAMILIES:
-        return FAMILIES[name]()
-    kind, _, rest = name.partition(":")
-    if kind == "hf" and rest:
-        return HuggingFaceFamily(rest)
-    if "." in kind and rest:
-        made: Family = find_class(name, "model.family", ("shape", "counts", "build", "hidden_matrices"))()
-        return made
-    raise ConfigError(
-        f'model.family: found {name!r}; accepted: {", ".join(FAMILIES)}, any "hf:<model_type>" or "package.module:Class"'
-    )
+    """The family of this name; "hf:<model_type>" is one for every causal model type of transformers.
+
+    Raises:
+        ConfigError: There is no such family, or the user has not agreed to run its code.
+    """
+    kind, _, model_type = name.partition(":")
+    if kind == "hf" and model_type:
+        from testbed.training.models.hf import HuggingFaceFamily
+
+        return HuggingFaceFamily(model_type)
+    if name not in FAMILIES and "." not in kind:
+        raise FAMILIES.unknown(name)
+    family: Family = FAMILIES.find(name)()
+    return family
 
 
 def can_pack(spec: RunSpec) -> bool:

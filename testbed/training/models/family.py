@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from testbed.config import Model
 from testbed.records import Counts, Shape
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Family(Protocol):

@@ -12,10 +12,13 @@ from testbed.training.recipe.schedule import Schedule
 
 SCHEDULES = Registry(
     "train.schedule",
+    "testbed.schedules",
     {"wsd": "testbed.training.recipe.wsd:WarmupStableDecay", "cosine": "testbed.training.recipe.cosine:Cosine"},
     ("factor",),
 )
-PARTS = Registry("train.parts", {"prune": "testbed.training.recipe.prune:Prune"}, ("columns", "attach"))
+PARTS = Registry(
+    "train.parts", "testbed.parts", {"prune": "testbed.training.recipe.prune:Prune"}, ("columns", "attach")
+)
 
 
 def schedule_of(component: Component) -> Schedule:
