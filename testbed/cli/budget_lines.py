@@ -1,4 +1,4 @@
-"""What a sweep has spent, what is left of its budget and its work, and how long that takes."""
+"""A sweep's budget: what is spent, what remains, and how long that takes; as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from testbed.training.store.spending import account, affordable, missing
 from testbed.units import show_count, show_seconds
 
 
-def spending_json(ledger: Ledger, budget: Budget | None) -> dict[str, Any]:
-    """Spent and remaining FLOPs, tokens and seconds of devices, the seconds left, and the runs beyond the budget."""
+def budget_json(ledger: Ledger, budget: Budget | None) -> dict[str, Any]:
+    """Spent and remaining FLOPs, tokens and device seconds, seconds left, and the runs that the budget does not cover."""
     waiting = [pack for pack, _ in ledger.packs()]
     _, unpaid = affordable(ledger, budget, waiting)
     return {
@@ -23,10 +23,10 @@ def spending_json(ledger: Ledger, budget: Budget | None) -> dict[str, Any]:
     }
 
 
-def print_spending(ledger: Ledger, budget: Budget | None) -> None:
-    """A few sentences."""
+def print_budget(ledger: Ledger, budget: Budget | None) -> None:
+    """Print what is spent, what the remaining work needs, and what the budget does not cover."""
     spent, left = ledger.spent, ledger.remaining
-    console.print(
+    console.say(
         f"spent {show_count(spent.flops)} FLOPs, {show_count(spent.tokens)} tokens, {show_seconds(spent.device_seconds)} of "
         f"devices; {100 * ledger.share:.0f} % of the work is done"
     )
@@ -34,12 +34,12 @@ def print_spending(ledger: Ledger, budget: Budget | None) -> None:
         time = (
             f", about {show_seconds(ledger.seconds_left(ledger.at_work))} with those at work" if ledger.at_work else ""
         )
-        console.print(
+        console.say(
             f"left  {show_count(left.flops)} FLOPs, {show_count(left.tokens)} tokens, about "
             f"{show_seconds(left.device_seconds)} of devices{time}"
         )
     if budget is not None:
         _, unpaid = affordable(ledger, budget, [pack for pack, _ in ledger.packs()])
-        console.print(f"budget: {account(spent, budget)}")
+        console.say(f"budget: {account(spent, budget)}")
         if unpaid:
-            console.print(f"beyond the budget: {missing(ledger, unpaid)}")
+            console.say(f"beyond the budget: {missing(ledger, unpaid)}")

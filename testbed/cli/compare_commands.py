@@ -1,4 +1,4 @@
-"""The commands that hold a law against others, against larger runs, and against other ways to the optimum."""
+"""The commands that compare laws, test forecasts on larger runs, and compare ways to find the compute optimum."""
 
 from __future__ import annotations
 
@@ -6,29 +6,24 @@ from typing import Annotated
 
 import typer
 
-from testbed.cli.output import AsJson, console, frame_rows, print_json, print_notes, print_table
+from testbed.cli.option_groups import with_groups
+from testbed.cli.output import AsJson, console, frame_rows, print_json, print_table, print_warnings
 from testbed.cli.table_options import (
-    AllPhases,
     Bootstrap,
-    D,
     Delta,
+    Law,
     Level,
-    LossColumn,
-    N,
-    Other,
-    Run,
+    RowOptions,
     Seed,
     TablePath,
-    Where,
-    WithTarget,
     allow_laws,
-    check_level,
-    choose,
     number,
+    select_rows,
     target_columns,
 )
 
 
+@with_groups
 def compare(
     table: TablePath,
     laws: Annotated[
@@ -37,34 +32,28 @@ def compare(
     params: Annotated[str | None, typer.Option(help="the target's parameters")] = None,
     tokens: Annotated[str | None, typer.Option(help="the target's tokens")] = None,
     at: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="any other column there")] = None,
-    n: N = None,
-    d: D = None,
-    loss: LossColumn = None,
-    run: Run = None,
-    column: Other = None,
-    where: Where = None,
+    *,
+    options: RowOptions,
     delta: Delta = 1e-3,
     level: Level = 0.9,
     seed: Seed = 0,
-    with_target: WithTarget = False,
-    all_phases: AllPhases = False,
     conventions: Annotated[
-        bool, typer.Option("--conventions", help="show also what the ways of counting N and FLOPs move")
+        bool,
+        typer.Option("--conventions", help="also show how the results change with the way N and FLOPs are counted"),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare laws by how they foretell the larger runs of a table from the smaller ones."""
+    """Compare laws by how well they forecast the larger runs of a table from the smaller ones."""
     from testbed.analysis.fit.comparison import compare as compare_laws
     from testbed.analysis.fit.comparison import convention_table
 
-    check_level(level)
-    chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
+    chosen = select_rows(table, options)
     names = tuple(name.strip() for name in laws.split(",") if name.strip())
     allow_laws(*names)
     target = target_columns(params, tokens, at) or None
     compared = compare_laws(
         names,
-        chosen.raw,
+        chosen.rows,
         target=target,
         columns=chosen.columns,
         delta=delta,
@@ -73,7 +62,7 @@ def compare(
         where=chosen.where,
     )
     counted = (
-        convention_table(names[0], chosen.raw, columns=chosen.columns, where=chosen.where) if conventions else None
+        convention_table(names[0], chosen.rows, columns=chosen.columns, where=chosen.where) if conventions else None
     )
     if as_json:
         print_json(compared.to_dict() | ({} if counted is None else {"conventions": frame_rows(counted)}))
@@ -82,39 +71,33 @@ def compare(
 
     print_table(frame_table(compared.table))
     for name, reason in compared.dropped.items():
-        console.print(f"{name}: {reason}", markup=False)
+        console.say(f"{name}: {reason}")
     for sentence in compared.sentences():
-        console.print(sentence, markup=False)
-    print_notes(compared.warnings)
+        console.say(sentence)
+    print_warnings(compared.warnings)
     if counted is not None:
         print_table(frame_table(counted))
 
 
+@with_groups
 def backtest(
     table: TablePath,
-    law: Annotated[str, typer.Option(help="the law; testbed laws lists them")] = "hoffmann",
+    law: Law = "hoffmann",
     cuts: Annotated[int, typer.Option(help="cuts in compute")] = 7,
-    n: N = None,
-    d: D = None,
-    loss: LossColumn = None,
-    run: Run = None,
-    column: Other = None,
-    where: Where = None,
+    *,
+    options: RowOptions,
     delta: Delta = 1e-3,
     level: Level = 0.9,
     seed: Seed = 0,
-    with_target: WithTarget = False,
-    all_phases: AllPhases = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast the larger runs of a table from the smaller ones: does the interval keep its promise?"""
+    """Forecast the larger runs of a table from the smaller ones: how often does the interval hold the loss?"""
     from testbed.analysis.fit.heldout import backtest as run_backtest
 
-    check_level(level)
     allow_laws(law)
-    chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
+    chosen = select_rows(table, options)
     tested = run_backtest(
-        law, chosen.raw, columns=chosen.columns, cuts=cuts, level=level, delta=delta, seed=seed, where=chosen.where
+        law, chosen.rows, columns=chosen.columns, cuts=cuts, level=level, delta=delta, seed=seed, where=chosen.where
     )
     if as_json:
         print_json(tested.to_dict())
@@ -123,25 +106,20 @@ def backtest(
     from testbed.analysis.report.study.tables import backtest_table
 
     print_table(backtest_table(tested))
-    console.print(words.backtest_sentence(tested), markup=False)
+    console.say(words.backtest_sentence(tested))
 
 
+@with_groups
 def approaches(
     table: TablePath,
     flops: Annotated[
         list[str] | None, typer.Option("--flops", metavar="C", help="budgets of the IsoFLOP curves; found if not given")
     ] = None,
     law: Annotated[str, typer.Option(help="the law of approach 3, of n and tokens")] = "hoffmann",
-    n: N = None,
-    d: D = None,
-    loss: LossColumn = None,
-    run: Run = None,
-    column: Other = None,
-    where: Where = None,
+    *,
+    options: RowOptions,
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
-    with_target: WithTarget = False,
-    all_phases: AllPhases = False,
     as_json: AsJson = False,
 ) -> None:
     """The compute-optimal exponents by envelope, by IsoFLOP curves and by a fitted law, side by side."""
@@ -149,17 +127,17 @@ def approaches(
     from testbed.analysis.report.study.tables import approaches_table
 
     allow_laws(law)
-    chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
+    chosen = select_rows(table, options)
     budgets = None if flops is None else [number(c, "--flops") for c in flops]
     found = side_by_side(
-        chosen.raw, law=law, budgets=budgets, columns=chosen.columns, n_boot=bootstrap, seed=seed, where=chosen.where
+        chosen.rows, law=law, budgets=budgets, columns=chosen.columns, n_boot=bootstrap, seed=seed, where=chosen.where
     )
     if as_json:
         print_json({"approaches": frame_rows(found.table), "refused": found.refused})
         return
     print_table(approaches_table(found))
     for approach, reason in found.refused.items():
-        console.print(f"{approach}: {reason}", markup=False)
+        console.say(f"{approach}: {reason}")
 
 
 COMMANDS = (compare, backtest, approaches)

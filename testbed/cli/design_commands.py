@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testbed.cli.option_groups import with_groups
 from testbed.cli.output import AsJson, console, print_json, print_table
 from testbed.cli.table_options import (
-    D,
+    ColumnOptions,
     Delta,
     Level,
-    LossColumn,
-    N,
-    Run,
+    RowOptions,
     Where,
     allow_laws,
-    check_level,
-    choose,
     number,
     numbers,
+    select_rows,
     target_columns,
 )
 from testbed.errors import ConfigError
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from testbed.config import Config
 
 
+@with_groups
 def suggest(
     path: Annotated[
         Path,
@@ -46,10 +45,8 @@ def suggest(
     ] = None,
     runs: Annotated[int, typer.Option(help="runs at most")] = 4,
     law: Annotated[str | None, typer.Option(help="the law; hoffmann, or the configuration's first")] = None,
-    n: N = None,
-    d: D = None,
-    loss: LossColumn = None,
-    run: Run = None,
+    *,
+    columns: ColumnOptions,
     where: Where = None,
     delta: Delta = 1e-3,
     level: Level = 0.9,
@@ -59,27 +56,26 @@ def suggest(
     as_json: AsJson = False,
 ) -> None:
     """The next runs that narrow a target's interval most for what they cost, and the interval to expect after them."""
-    check_level(level)
     allow_laws(*([] if law is None else [law]))
-    columns = _target(target, params, tokens)
+    at = _target(target, params, tokens)
     spend = None if budget is None else number(budget, "--budget")
     notes: list[str]
     if path.suffix == ".toml" or (path.is_dir() and (path / "config.toml").exists()):
         from testbed.study.grid_design import suggest_for_study
 
-        if any(option is not None for option in (n, d, loss, run, where)):
+        if columns.named or where is not None:
             raise ConfigError(f"{path}: --n, --d, --loss, --run and --where are for a TABLE")
-        found, notes = suggest_for_study(path, overrides or [], columns, law, spend, runs, level)
+        found, notes = suggest_for_study(path, overrides or [], at, law, spend, runs, level)
     else:
         from testbed.analysis.design import suggest_for_table
 
-        if columns is None:
+        if at is None:
             raise ConfigError("suggest: say what for: --target N,D such as --target 7B,1.4T (or --params N --tokens D)")
         if overrides:
             raise ConfigError(f"{path}: --set is for a CONFIG")
-        chosen = choose(path, n, d, loss, run, None, where, False, False)
+        chosen = select_rows(path, RowOptions(**vars(columns), where=where))
         found, notes = suggest_for_table(
-            chosen.raw, chosen.columns, chosen.where, law or "hoffmann", delta, columns, spend, runs, level
+            chosen.rows, chosen.columns, chosen.where, law or "hoffmann", delta, at, spend, runs, level
         )
     if as_json:
         print_json(found.to_dict() | {"notes": notes})
@@ -136,12 +132,12 @@ def _print(found: Suggestions, notes: list[str]) -> None:
     from testbed.units import show_count
 
     for note in notes:
-        console.print(note, markup=False)
+        console.say(note)
     level = f"{100 * found.level:.0f} %"
     at = f"{show_count(found.target['n'])} parameters on {show_count(found.target['tokens'])} tokens"
     now = f"±{100 * found.half_width:.2f} % ({level} interval)" if found.half_width < 1 else "next to nothing is known"
     value = "" if found.predicted is None else f" {found.predicted:.4f}"
-    console.print(f"now: {at}:{value} {now}", markup=False)
+    console.say(f"now: {at}:{value} {now}")
     rows = tuple(
         (
             show_count(run.n),
@@ -154,16 +150,15 @@ def _print(found: Suggestions, notes: list[str]) -> None:
     )
     print_table(Table(("N", "D", "seeds", "FLOPs", "expected after it"), rows))
     times = f", {found.after / found.half_width:.2f} times as wide as now" if found.half_width < 1 else ""
-    console.print(
+    console.say(
         f"{show_count(found.flops)} of {show_count(found.budget)} FLOPs: expected ±{100 * found.after:.2f} %{times}; the "
         f"noise of the target's own runs alone is ±{100 * found.least:.2f} %",
-        markup=False,
     )
 
 
 def _print_power(found: Power, notes: list[str]) -> None:
     for line in (*notes, *found.sentences()):
-        console.print(line, markup=False)
+        console.say(line)
 
 
 COMMANDS = (suggest,)

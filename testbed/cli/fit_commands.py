@@ -1,4 +1,4 @@
-"""The command that fits a law to a table of runs, anyone's."""
+"""The command that fits a law to a table of runs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from testbed.cli.output import AsJson, console, print_json, print_notes, print_table
+from testbed.cli.option_groups import with_groups
+from testbed.cli.output import AsJson, console, print_json, print_table, print_warnings
 from testbed.cli.table_options import (
-    AllPhases,
     Bootstrap,
-    D,
     Delta,
+    Law,
     Level,
-    LossColumn,
-    N,
-    Other,
-    Run,
+    RowOptions,
     Seed,
     TablePath,
-    Where,
-    WithTarget,
     allow_laws,
-    check_level,
-    choose,
     numbers,
+    select_rows,
 )
 
 if TYPE_CHECKING:
@@ -35,15 +28,12 @@ if TYPE_CHECKING:
     from testbed.analysis.fit import Fit
 
 
+@with_groups
 def fit(
     table: TablePath,
-    law: Annotated[str, typer.Option(help="the law; testbed laws lists them")] = "hoffmann",
-    n: N = None,
-    d: D = None,
-    loss: LossColumn = None,
-    run: Run = None,
-    column: Other = None,
-    where: Where = None,
+    law: Law = "hoffmann",
+    *,
+    options: RowOptions,
     objective: Annotated[
         str | None, typer.Option(help="huber, lad, ls or huber-likelihood; the law's own if not given")
     ] = None,
@@ -55,22 +45,19 @@ def fit(
     level: Level = 0.9,
     interval: Annotated[str, typer.Option(help="percentile, bca or profile")] = "percentile",
     seed: Seed = 0,
-    with_target: WithTarget = False,
-    all_phases: AllPhases = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FIT.json", help="write the fit")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a law to a table of runs, anyone's."""
+    """Fit a law to a table of runs."""
     from testbed.analysis.fit import fit_law
     from testbed.analysis.fit.document import summary_dict, to_dict
     from testbed.files import write_json
 
-    check_level(level)
     allow_laws(law)
-    chosen = choose(table, n, d, loss, run, column, where, with_target, all_phases)
+    chosen = select_rows(table, options)
     fitted = fit_law(
         law,
-        chosen.raw,
+        chosen.rows,
         columns=chosen.columns,
         loss=objective,  # type: ignore[arg-type]
         delta=delta,
@@ -81,7 +68,7 @@ def fit(
         seed=seed,
         where=chosen.where,
     )
-    findings = fitted.diagnostics(chosen.raw)
+    findings = fitted.diagnostics(chosen.rows)
     bounds = fitted.conf_int(1 - level, interval)  # type: ignore[arg-type]
     notes = {
         "intervals": {name: [row.low, row.high] for name, row in bounds.iterrows()},
@@ -93,9 +80,9 @@ def fit(
         print_json(summary_dict(fitted, level) | notes)
         return
     _print_fit(fitted, bounds, level)
-    print_notes(findings)
+    print_warnings(findings)
     if out is not None:
-        console.print(f"written: {out}", markup=False)
+        console.say(f"written: {out}")
 
 
 def _print_fit(fitted: Fit, bounds: pd.DataFrame, level: float) -> None:
@@ -103,15 +90,10 @@ def _print_fit(fitted: Fit, bounds: pd.DataFrame, level: float) -> None:
     from testbed.analysis.report.study.tables import fit_table
 
     law = fitted.law
-    console.print(f"[bold]{escape(law.name)}[/bold]  {escape(f'{plain_formula(law)}  ({law.source})')}", soft_wrap=True)
-    console.print(
-        "columns: " + ", ".join(f"{part} = {column}" for part, column in fitted.columns.items()), markup=False
-    )
+    console.say((law.name, "bold"), f"  {plain_formula(law)}  ({law.source})")
+    console.say("columns: " + ", ".join(f"{part} = {column}" for part, column in fitted.columns.items()))
     print_table(fit_table(fitted, bounds, level))
-    console.print(
-        f"{fitted.nobs} points of {fitted.n_runs} runs, objective {fitted.objective:.9g} ({fitted.in_words})",
-        markup=False,
-    )
+    console.say(f"{fitted.nobs} points of {fitted.n_runs} runs, objective {fitted.objective:.9g} ({fitted.in_words})")
 
 
 COMMANDS = (fit,)

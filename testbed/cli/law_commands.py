@@ -6,15 +6,13 @@ import inspect
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from testbed.cli.output import AsJson, console, print_json
+from testbed.cli.output import AsJson, console, print_json, print_table
 from testbed.cli.table_options import allow_laws
 
 
 def laws(
-    name: Annotated[str | None, typer.Argument(metavar="LAW", help="one law, with all that it needs")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="LAW", help="one law, with its parameters and columns")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the library of laws with their formulas and sources."""
@@ -27,16 +25,16 @@ def laws(
         return
     if name is not None:
         facts = _law_facts(chosen[0])
-        console.print(f"[bold]{escape(facts['name'])}[/bold]  {escape(facts['formula'])}", soft_wrap=True)
-        console.print(facts["about"], markup=False)
+        console.say((facts["name"], "bold"), f"  {facts['formula']}")
+        console.say(facts["about"])
         for key in ("response", "columns", "params", "residuals", "source"):
             value = facts[key]
-            console.print(f"{key}: {', '.join(value) if isinstance(value, list) else value}", markup=False)
+            console.say(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
         return
-    table = Table("law", "formula", "columns", "source", box=None)
-    for law in chosen:
-        table.add_row(law.name, plain_formula(law), ", ".join(law.columns), law.source)
-    console.print(table)
+    from testbed.analysis.report.study.tables import Table
+
+    rows = tuple((law.name, plain_formula(law), ", ".join(law.columns), law.source) for law in chosen)
+    print_table(Table(("law", "formula", "columns", "source"), rows))
 
 
 def _law_facts(law: Any) -> dict[str, Any]:

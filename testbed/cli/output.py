@@ -1,16 +1,18 @@
-"""What the commands print: tables, verdicts, JSON."""
+"""Prints sentences, tables and JSON; on a terminal every word and number stays whole."""
 
 from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
+
+from testbed.cli.table_layout import lay_out
+from testbed.cli.word_wrap import breaks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,66 +23,81 @@ if TYPE_CHECKING:
 
 
 class Terminal(Console):
-    """A console that prints what a file or a name holds, and does not obey it: no emoji codes, no control sequences."""
+    """A Rich console that never interprets markup, emoji codes or control sequences in untrusted text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        r"""The text with its control characters spelt out, such as \x1b."""
-        return super().render_str(printable(text), **(options | {"emoji": False}))
+        r"""The text as it is, with its control characters spelt out, such as \x1b."""
+        return super().render_str(printable(text), **options)
+
+    def say(self, *parts: str | tuple[str, str], indent: int = 0) -> None:
+        """Print text; a part may be (text, Rich style).
+
+        A terminal gets lines broken between words, those after the first indented. A file or a pipe gets the line whole.
+        """
+        text = Text.assemble(
+            *(printable(part) if isinstance(part, str) else (printable(part[0]), part[1]) for part in parts)
+        )
+        if not self.is_terminal:
+            self.print(text, soft_wrap=True)
+            return
+        for line in text.split("\n", allow_blank=True):
+            first, *more = line.divide(breaks(line.plain, self.width - indent))
+            for piece in (first, *(Text(" " * indent) + further for further in more)):
+                piece.rstrip()
+                self.print(piece, soft_wrap=True)
 
 
 def printable(text: str) -> str:
-    """The text with what would steer a terminal or reverse the direction of reading spelt out."""
+    """The text with control characters, and those that reverse the reading direction, spelt out."""
     return "".join(
         character.encode("unicode_escape").decode()
-        if character not in "\n\t" and unicodedata.category(character) in _STEERING
+        if character not in "\n\t" and unicodedata.category(character) in _CONTROLS
         else character
         for character in text
     )
 
 
-_STEERING = ("Cc", "Cf", "Cs")
-console = Terminal(highlight=False)
-errors = Terminal(stderr=True, highlight=False)
-
-_TABLE_WIDTH = 140  # a table is not folded into less: a terminal can be made wider, a file has no width
+_CONTROLS = ("Cc", "Cf", "Cs")
+console = Terminal()
+errors = Terminal(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a Python warning as one line, without the place in the code that it came from."""
-    errors.print(f"note: {message}", markup=False, soft_wrap=True)
+    """Print a Python warning as a sentence, without the place in the code that it came from."""
+    errors.say(f"note: {message}")
 
 
 def print_verdict(study: Study) -> None:
-    """Every prediction beside what the target reached, and the verdict in sentences."""
+    """Print each forecast beside the loss that the target reached, and the verdict in sentences."""
     from testbed.analysis.report.study import sentences as words
     from testbed.analysis.report.study.tables import forecast_table
 
     forecast, verdict = study.folder.forecast(), study.folder.verdict()
     assert verdict is not None
     print_table(forecast_table(forecast, verdict))
-    colour = "green" if verdict.hit else "red"
-    console.print(f"[bold {colour}]{'inside' if verdict.hit else 'OUTSIDE'}[/bold {colour}]  ", end="")
-    console.print(words.verdict_sentence(verdict), markup=False)
+    outcome = ("inside", "bold green") if verdict.hit else ("OUTSIDE", "bold red")
+    console.say(outcome, "  ", words.verdict_sentence(verdict))
     entropy = words.entropy_sentence(forecast, verdict.true_entropy, verdict.entropy_held)
     if entropy:
-        console.print(entropy, markup=False)
+        console.say(entropy)
 
 
-def print_notes(findings: Sequence[Finding]) -> None:
-    """What a fit has to confess, one line each."""
+def print_warnings(findings: Iterable[Finding]) -> None:
+    """Print the warnings about a fit, one a paragraph."""
     for finding in findings:
-        console.print(f"[yellow]{finding.code}[/yellow]: ", end="")
-        console.print(finding.message, markup=False)
+        console.say((finding.code, "yellow"), f": {finding.message}", indent=2)
 
 
 def print_table(table: Table) -> None:
-    """A table without lines."""
-    shown = RichTable(*table.titles, box=None, padding=(0, 2, 0, 0))
-    for row in table.rows:
-        shown.add_row(*row)
-    Terminal(width=max(console.width, _TABLE_WIDTH), highlight=False, markup=False).print(shown)
+    """Print a table without rules; one too wide for the terminal is wrapped or folded (see `table_layout`)."""
+    lines = lay_out(table, console.width if console.is_terminal else None)
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def frame_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

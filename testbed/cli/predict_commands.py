@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.cli.output import AsJson, console, frame_rows, print_json, print_notes, print_table
-from testbed.cli.table_options import Level, check_level, number, target_columns
+from testbed.cli.output import AsJson, console, frame_rows, print_json, print_table, print_warnings
+from testbed.cli.table_options import Level, number, target_columns
 from testbed.errors import ConfigError, TableError
 
 FitPath = Annotated[Path, typer.Argument(metavar="FIT.json", help="what testbed fit -o FIT.json wrote")]
@@ -18,7 +18,6 @@ def predict_from(
     path: Path, columns: dict[str, float], at: Path | None, level: float, seeds: int, as_json: bool
 ) -> None:
     """Print what the fit in `path` says of the runs given by columns, or by a table."""
-    check_level(level)
     fit = read_fit(path)
     if (at is None) == (not columns):
         raise ConfigError(
@@ -41,7 +40,7 @@ def predict_from(
     from testbed.analysis.report.study.tables import prediction_table
 
     print_table(prediction_table(fit, points, frame, level))
-    print_notes(findings)
+    print_warnings(findings)
 
 
 def frontier(
@@ -56,7 +55,6 @@ def frontier(
     as_json: AsJson = False,
 ) -> None:
     """The compute-optimal N, D and D/N for training FLOPs C, with intervals."""
-    check_level(level)
     if not flops:
         raise ConfigError("frontier: give the training FLOPs with --flops C, such as --flops 1e21")
     fit = read_fit(path)
@@ -70,7 +68,7 @@ def frontier(
 
     print_table(frontier_table(best, level))
     if best["n"].isna().any():
-        console.print("a row without numbers: the law has no optimum there; its loss falls on at one end", markup=False)
+        console.say("a row without numbers: the law has no optimum there; its loss falls on at one end")
 
 
 def solve(
@@ -83,7 +81,6 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """What a loss costs: tokens at a size, parameters at tokens, or FLOPs on the frontier."""
-    check_level(level)
     fit = read_fit(path)
     found = fit.solve(loss, level, **target_columns(params, tokens, at))
     ends = [None if end != end or abs(end) == float("inf") else float(end) for end in (found.low, found.high)]
@@ -104,12 +101,10 @@ def solve(
     from testbed.units import show_count
 
     if value is None:
-        console.print(f"{fit.law.name} never reaches {loss:g} that way", markup=False)
+        console.say(f"{fit.law.name} never reaches {loss:g} that way")
     else:
         low, high = ("infinite" if end is None else show_count(end) for end in ends)
-        console.print(
-            f"{found.name}: {show_count(value)}  ({100 * level:.0f} % interval {low} to {high})", markup=False
-        )
+        console.say(f"{found.name}: {show_count(value)}  ({100 * level:.0f} % interval {low} to {high})")
 
 
 def plot(
@@ -126,10 +121,9 @@ def plot(
     """Draw a fit: iso-loss contours, IsoFLOP slices, residuals, profiles, resamples, extrapolation."""
     from testbed.analysis.report.fit.fit_figures import save_figures
 
-    check_level(level)
     target = target_columns(params, tokens, None) or None
     for written in save_figures(read_fit(path), out, figure=figure, level=level, target=target):
-        console.print(f"written: {written}", markup=False)
+        console.say(f"written: {written}")
 
 
 def read_fit(path: Path) -> Any:

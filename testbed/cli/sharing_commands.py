@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.cli.output import AsJson, console, print_json, print_notes, print_table
-from testbed.cli.table_options import Bootstrap, D, Delta, Level, LossColumn, N, Run, Seed, check_level
+from testbed.cli.option_groups import with_groups
+from testbed.cli.output import AsJson, console, print_json, print_table, print_warnings
+from testbed.cli.table_options import Bootstrap, ColumnOptions, Delta, Level, Seed
 
 if TYPE_CHECKING:
     from testbed.sharing.members import Packed
@@ -25,7 +26,7 @@ def export(
 
     disable_progress_bar()
     export_run(run, out)
-    console.print(f"written: {out}", markup=False, soft_wrap=True)
+    console.say(f"written: {out}")
 
 
 def pack(
@@ -49,14 +50,13 @@ def unpack(
     _print_packed(out, unpack_sweep(archive, out))
 
 
+@with_groups
 def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="a sweep's folder or .zip, a table, or a FIT.json")],
     second: Annotated[Path, typer.Argument(metavar="B", help="what A is held against")],
     law: Annotated[str | None, typer.Option(help="the law of both; hoffmann if not given")] = None,
-    n: N = None,
-    d: D = None,
-    loss: LossColumn = None,
-    run: Run = None,
+    *,
+    columns: ColumnOptions,
     delta: Delta = 1e-3,
     bootstrap: Bootstrap = 1000,
     level: Level = 0.9,
@@ -69,11 +69,8 @@ def diff(
     from testbed.cli.predict_commands import read_fit
     from testbed.study.inputs import Way, doubts, fits_of, read_side
 
-    check_level(level)
     sides = tuple(read_side(path, read_fit(path) if path.suffix == ".json" else None) for path in (first, second))
-    given = {"n": n, "tokens": d, "loss": loss, "run": run}
-    columns = {name: column for name, column in given.items() if column is not None}
-    fits = fits_of((sides[0], sides[1]), Way(law, columns, delta, bootstrap, seed))
+    fits = fits_of((sides[0], sides[1]), Way(law, columns.named, delta, bootstrap, seed))
     same = sides[0].name == sides[1].name
     names = ("A", "B") if same else (sides[0].name, sides[1].name)
     compared = compare_recipes(*fits, names, level, seed, doubts((sides[0], sides[1]), fits))
@@ -87,21 +84,21 @@ def diff(
     from testbed.analysis.report.recipes.recipe_page import loss_table, parameter_table
 
     for side, name, fit in zip(sides, names, fits, strict=True):
-        console.print(f"{name}: {side.where}, {fit.nobs} points of {fit.n_runs} runs", markup=False, soft_wrap=True)
+        console.say(f"{name}: {side.where}, {fit.nobs} points of {fit.n_runs} runs")
     print_table(parameter_table(compared))
     print_table(loss_table(compared))
     for sentence in sentences(compared):
-        console.print(sentence, markup=False)
-    print_notes(compared.warnings)
+        console.say(sentence)
+    print_warnings(compared.warnings)
     if out is not None:
-        console.print(f"written: {out}", markup=False, soft_wrap=True)
+        console.say(f"written: {out}")
 
 
 def _print_packed(out: Path, packed: Packed) -> None:
     from testbed.units import show_bytes
 
-    console.print(f"written: {out}, {packed.files:,} files, {show_bytes(packed.size)}", markup=False, soft_wrap=True)
-    console.print(f"manifest: {packed.digest}", markup=False)
+    console.say(f"written: {out}, {packed.files:,} files, {show_bytes(packed.size)}")
+    console.say(f"manifest: {packed.digest}")
 
 
 COMMANDS = (pack, unpack, diff, export)

@@ -1,4 +1,4 @@
-"""How a sweep stands, on a screen: every run where there are few, else totals by rung and the runs that need a look."""
+"""The status of a sweep's runs: a row per run, or, of many runs, totals by rung and the runs that need attention."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from testbed.cli.output import console
+from testbed.analysis.report.study.tables import Table
+from testbed.cli.output import console, print_table
 
 if TYPE_CHECKING:
     from testbed.training.store import RunFolder, State
@@ -17,39 +16,39 @@ STATES: tuple[State, ...] = ("done", "running", "paused", "failed", "to do")
 _FEW = 50  # runs that fit on a screen or two
 
 
-def print_standing(runs: Mapping[str, RunFolder], states: Mapping[str, State], every: bool) -> None:
-    """Rows of the runs; of a sweep with many only those that are at work, paused or failed, unless `every` is asked for."""
+def print_status(runs: Mapping[str, RunFolder], states: Mapping[str, State], every: bool) -> None:
+    """Print a row per run; of many runs only those that run, are paused or failed, unless `every` is true."""
     many = len(runs) > _FEW and not every
     if many:
-        console.print(_totals(list(runs.values()), list(states.values())))
+        print_table(_totals(list(runs.values()), list(states.values())))
     shown = [run_id for run_id in runs if not many or states[run_id] not in ("done", "to do")]
     left = len(shown) - _FEW if many else 0
     shown = shown[:_FEW] if many else shown
     if shown:
-        table = Table("run", "role", "state", "last loss", box=None)
-        for run_id in shown:
-            evals = runs[run_id].evals()
-            last = f"{evals[-1].loss:.4f} {evals[-1].phase}" if evals else ""
-            table.add_row(
-                run_id, runs[run_id].spec.role + " again" * bool(runs[run_id].spec.retry_of), states[run_id], last
-            )
-        console.print(table)
+        rows = tuple(_row(run_id, runs[run_id], states[run_id]) for run_id in shown)
+        print_table(Table(("run", "role", "state", "last loss"), rows))
     if left > 0:
-        console.print(f"and {left:,} more that are running, paused or failed; --all shows every run")
+        console.say(f"and {left:,} more that are running, paused or failed; --all shows every run")
     for run_id in shown:
         if (failure := runs[run_id].failure()) is not None:
-            console.print(f"{run_id} failed: {failure.reason}", markup=False)
+            console.say(f"{run_id} failed: {failure.reason}")
         if (first := runs[run_id].spec.retry_of) is not None:
-            console.print(f"{run_id} is the second try of {first}, at a lower learning rate", markup=False)
+            console.say(f"{run_id} is the second try of {first}, at a lower learning rate")
         for notice in runs[run_id].notices():
-            console.print(f"{run_id}: {notice.message}", markup=False)
+            console.say(f"{run_id}: {notice.message}")
+
+
+def _row(run_id: str, run: RunFolder, state: State) -> tuple[str, str, str, str]:
+    evals = run.evals()
+    last = f"{evals[-1].loss:.4f} {evals[-1].phase}" if evals else ""
+    return run_id, f"{run.spec.role} again" if run.spec.retry_of else run.spec.role, state, last
 
 
 def _totals(runs: Sequence[RunFolder], states: Sequence[State]) -> Table:
     """Runs by role, width and state, in the plan's order."""
     counts = Counter((run.spec.role, run.spec.shape.width, state) for run, state in zip(runs, states, strict=True))
-    table = Table("role", "width", "runs", *STATES, box=None)
+    rows = []
     for role, width in dict.fromkeys((run.spec.role, run.spec.shape.width) for run in runs):
         row = [counts[role, width, state] for state in STATES]
-        table.add_row(role, str(width), f"{sum(row):,}", *(f"{count:,}" if count else "" for count in row))
-    return table
+        rows.append((role, str(width), f"{sum(row):,}", *(f"{count:,}" if count else "" for count in row)))
+    return Table(("role", "width", "runs", *STATES), tuple(rows), keys=2)

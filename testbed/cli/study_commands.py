@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from testbed.cli.design_commands import plan_power
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
@@ -69,12 +68,12 @@ def plan(
     if as_json:
         print_json(made.as_json())
         return
-    console.print(f"[bold]{settings.name}[/bold]: {len(made.plan.grid)} grid runs, {len(made.plan.target)} target runs")
+    console.say((settings.name, "bold"), f": {len(made.plan.grid)} grid runs, {len(made.plan.target)} target runs")
     print_table(plan_table(made.plan.runs, made.run_memory, made.timetable.run_seconds if made.timetable else None))
     for line in made.sentences():
-        console.print(line, markup=False)
+        console.say(line)
     for warning in made.plan.warnings:
-        console.print(f"[yellow]design:[/yellow] {warning}")
+        console.say(("design:", "yellow"), f" {warning}", indent=2)
 
 
 def run(
@@ -96,16 +95,16 @@ def run(
     _train(study, "grid", retry_failed, without_failed)
     if not study.target:
         page = study.report()
-        console.print(f"no target in the configuration; the page is [bold]{escape(str(page))}[/bold]")
+        console.say("no target in the configuration; page: ", (str(page), "bold"))
         return
     forecast = study.seal(without_failed)
-    console.print(f"sealed {study.folder.forecast_path}  {forecast.digest[:16]}", markup=False)
-    console.print(words.forecast_sentence(forecast), markup=False)
+    console.say(f"sealed {study.folder.forecast_path}  {forecast.digest[:16]}")
+    console.say(words.forecast_sentence(forecast))
     _train(study, "target", retry_failed)
     verdict = study.judge()
     print_verdict(study)
     page = study.report()
-    console.print(f"page: [bold]{escape(str(page))}[/bold]", soft_wrap=True)
+    console.say("page: ", (str(page), "bold"))
     if strict and not verdict.hit:
         raise typer.Exit(1)
 
@@ -130,7 +129,7 @@ def train(
     else:
         study = Study.create(load_settings(config, overrides, device, workers, executor), out)
     _train(study, "target" if target else "grid", retry_failed)
-    console.print(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}", markup=False)
+    console.say(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}")
 
 
 def predict(
@@ -167,11 +166,10 @@ def predict(
     if as_json:
         print_json(record_json(forecast))
         return
-    console.print(
+    console.say(
         f"{'sealed before' if old else 'sealed now'}: {study.folder.forecast_path}  {forecast.digest[:16]}",
-        markup=False,
     )
-    console.print(words.forecast_sentence(forecast), markup=False)
+    console.say(words.forecast_sentence(forecast))
 
 
 def validate(
@@ -197,7 +195,7 @@ def report(folder: FolderPath) -> None:
     """Make the page and its figures from whatever there is so far."""
     from testbed.study import Study
 
-    console.print(str(Study.open(folder).report()), markup=False, soft_wrap=True)
+    console.say(str(Study.open(folder).report()))
 
 
 def status(
@@ -206,8 +204,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """How each run stands: done, running, paused, failed, to do. Of many runs, totals and those that need a look."""
-    from testbed.cli.budget_lines import print_spending, spending_json
-    from testbed.cli.status_table import STATES, print_standing
+    from testbed.cli.budget_lines import budget_json, print_budget
+    from testbed.cli.status_table import STATES, print_status
     from testbed.training.store import SweepFolder
     from testbed.training.store.ledger import Ledger
 
@@ -221,12 +219,12 @@ def status(
         facts = {"counts": counts, "runs": states, "failures": reasons, "sealed": sweep.has_forecast()}
         facts["notices"] = {run_id: [n.message for n in run.notices()] for run_id, run in runs.items() if run.notices()}
         facts["retries"] = {run_id: run.spec.retry_of for run_id, run in runs.items() if run.spec.retry_of}
-        print_json(facts | spending_json(ledger, sweep.config.budget))
+        print_json(facts | budget_json(ledger, sweep.config.budget))
         return
-    print_standing(runs, states, every)
-    console.print(", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
-    print_spending(ledger, sweep.config.budget)
-    console.print(f"forecast {'sealed' if sweep.has_forecast() else 'not sealed yet'}")
+    print_status(runs, states, every)
+    console.say(", ".join(f"{count:,} {state}" for state, count in counts.items() if count))
+    print_budget(ledger, sweep.config.budget)
+    console.say(f"forecast {'sealed' if sweep.has_forecast() else 'not sealed yet'}")
 
 
 def points(
@@ -243,7 +241,7 @@ def points(
     table = sweep_points(SweepFolder.open(folder))
     path = out or folder / "points.csv"
     write_table(table, path)
-    console.print(f"{len(table)} points of {table['run'].nunique()} runs in {path}", markup=False, soft_wrap=True)
+    console.say(f"{len(table)} points of {table['run'].nunique()} runs in {path}")
 
 
 def load_settings(
@@ -269,10 +267,10 @@ def _train(study: Study, role: Role, retry_failed: bool, without_failed: bool = 
     except RunFailed as failure:
         if not without_failed:
             raise
-        console.print(f"{failure.args[0].rpartition(chr(10))[0]}\ngoing on without their cells", markup=False)
+        console.say(f"{failure.args[0].rpartition(chr(10))[0]}\ngoing on without their cells")
     finally:
         for line in (_notices(study) - before).elements():
-            console.print(line, markup=False, soft_wrap=True)
+            console.say(line)
 
 
 def _notices(study: Study) -> Counter[str]:

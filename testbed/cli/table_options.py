@@ -1,4 +1,4 @@
-"""What the commands on a table have in common: their options, and the rows that these choose."""
+"""The options of the commands that read a table of runs, and the rows and columns that these options choose."""
 
 from __future__ import annotations
 
@@ -14,65 +14,86 @@ from testbed.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+
+def _check_level(level: float) -> float:
+    if not 0 < level < 1:
+        raise ConfigError(f"--level: found {level:g}; accepted: above 0 and below 1")
+    return level
+
+
 TablePath = Annotated[
     Path, typer.Argument(metavar="TABLE", help="points: .csv, .parquet or .jsonl, or a sweep's folder")
 ]
-N = Annotated[str | None, typer.Option("--n", metavar="COLUMN", help="the column of parameter counts")]
-D = Annotated[str | None, typer.Option("--d", metavar="COLUMN", help="the column of training tokens")]
-LossColumn = Annotated[str | None, typer.Option("--loss", metavar="COLUMN", help="the column of losses")]
-Run = Annotated[str | None, typer.Option("--run", metavar="COLUMN", help="the column that names the run")]
-Other = Annotated[
-    list[str] | None, typer.Option("--column", metavar="NAME=COLUMN", help="the column of anything else a law needs")
-]
+Law = Annotated[str, typer.Option(help="the law; testbed laws lists them")]
 Where = Annotated[
     str | None,
     typer.Option("--where", metavar="EXPR", help="only rows where this holds: \"n_params < 1e9 and data == 'c4'\""),
 ]
-WithTarget = Annotated[bool, typer.Option("--with-target", help="use the losses of a study's target too")]
-AllPhases = Annotated[bool, typer.Option("--all-phases", help="use losses that are not annealed too")]
-Level = Annotated[float, typer.Option(help="level of the intervals")]
+Level = Annotated[float, typer.Option(help="level of the intervals", callback=_check_level)]
 Bootstrap = Annotated[int, typer.Option(help="resamples of the runs")]
 Seed = Annotated[int, typer.Option(help="seed of the resampling")]
 Delta = Annotated[float, typer.Option(help="Huber width")]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The rows that a command works on, where they are from, and the columns that were named for them."""
+class ColumnOptions:
+    """The options that name a table's columns."""
 
-    raw: pd.DataFrame
+    n: Annotated[str | None, typer.Option("--n", metavar="COLUMN", help="the column of parameter counts")] = None
+    d: Annotated[str | None, typer.Option("--d", metavar="COLUMN", help="the column of training tokens")] = None
+    loss: Annotated[str | None, typer.Option("--loss", metavar="COLUMN", help="the column of losses")] = None
+    run: Annotated[str | None, typer.Option("--run", metavar="COLUMN", help="the column that names the run")] = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that were named, by what they hold."""
+        columns = {"n": self.n, "tokens": self.d, "loss": self.loss, "run": self.run}
+        return {name: column for name, column in columns.items() if column is not None}
+
+
+@dataclass(frozen=True)
+class RowOptions(ColumnOptions):
+    """The options that name a table's columns and choose its rows."""
+
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="NAME=COLUMN", help="the column of anything else a law needs"),
+    ] = None
+    where: Where = None
+    with_target: Annotated[bool, typer.Option("--with-target", help="use the losses of a study's target too")] = False
+    all_phases: Annotated[bool, typer.Option("--all-phases", help="use losses that are not annealed too")] = False
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The columns that were named, by what they hold."""
+        return super().named | dict(pairs(self.column, "--column", "NAME=COLUMN"))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of a table that a command works on, the file they are from, and the columns named by options."""
+
+    rows: pd.DataFrame
     where: str
     columns: dict[str, str]
 
 
-def choose(
-    table: Path,
-    n: str | None,
-    d: str | None,
-    loss: str | None,
-    run: str | None,
-    other: list[str] | None,
-    expression: str | None,
-    with_target: bool,
-    all_phases: bool,
-) -> Chosen:
-    """Read the table and keep the rows that the options name."""
+def select_rows(table: Path, options: RowOptions) -> Selection:
+    """Read a table, or the points.csv of a sweep's folder, and keep the rows that the options choose."""
     from testbed.points import annealed_only, filter_rows, read_table, without_target
 
     path = table / "points.csv" if table.is_dir() else table
     where = str(path)
-    raw = read_table(path)
-    if expression is not None:
-        raw = filter_rows(raw, expression, where)
-    raw = raw if with_target else without_target(raw, where)
-    raw = raw if all_phases else annealed_only(raw, where)
-    named = {"n": n, "tokens": d, "loss": loss, "run": run}
-    given = {name: column for name, column in named.items() if column is not None}
-    return Chosen(raw, where, given | dict(pairs(other, "--column", "NAME=COLUMN")))
+    rows = read_table(path)
+    if options.where is not None:
+        rows = filter_rows(rows, options.where, where)
+    rows = rows if options.with_target else without_target(rows, where)
+    rows = rows if options.all_phases else annealed_only(rows, where)
+    return Selection(rows, where, options.named)
 
 
 def pairs(values: Iterable[str] | None, option: str, shape: str) -> list[tuple[str, str]]:
-    """Each NAME=VALUE of an option that may be given several times."""
+    """Each NAME=VALUE of an option that may be repeated."""
     found = []
     for value in values or ():
         name, equals, rest = value.partition("=")
@@ -83,7 +104,7 @@ def pairs(values: Iterable[str] | None, option: str, shape: str) -> list[tuple[s
 
 
 def numbers(values: Iterable[str] | None, option: str) -> dict[str, float]:
-    """Each NAME=NUMBER of an option that may be given several times; counts as 7B or 1.4T."""
+    """Each NAME=NUMBER of an option that may be repeated; a number may be a count such as 7B or 1.4T."""
     return {name: number(value, option) for name, value in pairs(values, option, "NAME=NUMBER")}
 
 
@@ -109,13 +130,7 @@ def target_columns(params: str | None, tokens: str | None, others: list[str] | N
 
 
 def allow_laws(*names: str) -> None:
-    """Laws that an option names are the user's own words: their modules may be imported."""
+    """Agree to import the modules of laws that an option names: the user typed them."""
     from testbed.registry import allow_code, names_code
 
     allow_code(*filter(names_code, names))
-
-
-def check_level(level: float) -> None:
-    """ConfigError unless between 0 and 1."""
-    if not 0 < level < 1:
-        raise ConfigError(f"--level: found {level:g}; accepted: above 0 and below 1")

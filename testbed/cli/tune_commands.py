@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.markup import escape
 
-from testbed.cli.output import AsJson, console, errors, print_json, print_table
+from testbed.cli.output import AsJson, Terminal, console, errors, print_json, print_table
 from testbed.cli.study_commands import Device, Overrides, Retry, Workers, load_settings
 from testbed.errors import ConfigError
 from testbed.units import parse_count, show_count
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from testbed.analysis.certificate.certificate import Certificate
     from testbed.config import Config
     from testbed.study import Study
@@ -64,7 +61,7 @@ def tune(
         return
     _print(certificate, path)
     for file in files:
-        console.print(f"certificate: [bold]{escape(str(file))}[/bold]", soft_wrap=True)
+        console.say("certificate: ", (str(file), "bold"))
 
 
 def _subject(
@@ -107,12 +104,12 @@ def _brackets(widths: str | None, factors: str | None, batch: str | None, seeds:
     )
 
 
-def _train(tuning: Tuning, retry_failed: bool, terminal: Console) -> None:
+def _train(tuning: Tuning, retry_failed: bool, terminal: Terminal) -> None:
     from testbed.study import Study
     from testbed.study.progress import progress
 
     cost = f"{show_count(tuning.flops)} FLOPs, {tuning.share:.2g} times the grid's"
-    terminal.print(f"{len(tuning.folder.specs)} runs, {cost}; in {tuning.folder.path}", markup=False, soft_wrap=True)
+    terminal.say(f"{len(tuning.folder.specs)} runs, {cost}; in {tuning.folder.path}")
     with progress(Study(tuning.folder), "tune", terminal) as watcher:
         tuning.train(watcher, retry_failed)
 
@@ -136,9 +133,9 @@ def _print(certificate: Certificate, path: Path) -> None:
         print_table(corners_table(certificate))
     if certificate.rungs:
         print_table(rungs_table(certificate))
-    console.print(f"[bold]{verdict_sentence(certificate)}[/bold]")
+    console.say((verdict_sentence(certificate), "bold"))
     for sentence in certificate_sentences(certificate, str(path)):
-        console.print(sentence, markup=False)
+        console.say(sentence)
 
 
 COMMANDS = (tune,)

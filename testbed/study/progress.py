@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from testbed.records import Eval, Role, RunSpec
@@ -106,7 +105,8 @@ class Bars:
             self._progress.remove_task(task)
         self._look()
         if outcome.ending == "failed":
-            self._progress.console.print(f"[red]{spec.run_id} failed:[/red] {escape(outcome.reason)}", highlight=False)
+            failure = f"{spec.run_id} failed: {outcome.reason}"
+            self._progress.console.print(failure, style="red", markup=False, highlight=False)
 
     def _look(self) -> None:
         started = time.monotonic()
@@ -151,4 +151,4 @@ class Lines:
         passed = show_seconds(self._spoken - self._account.started)
         ended, share, left = self._account.read()
         line = f"  {ended}/{self._account.total} runs, {100 * share:.0f} %, {passed}{', ' * bool(left)}{left}  {what}"
-        self._console.print(line.rstrip(), highlight=False, soft_wrap=True)
+        self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Column titles and rows of text."""
+    """Column titles and rows of text; the first `keys` columns say which row it is."""
 
     titles: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    keys: int = 1
 
 
 def plan_table(
@@ -58,7 +59,7 @@ def plan_table(
             rows.append((*row, *space, *time))
     titles: tuple[str, ...] = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds", "packs")
     titles += () if memory is None else ("memory",)
-    return Table(titles if seconds is None else (*titles, "a run"), tuple(rows))
+    return Table(titles if seconds is None else (*titles, "a run"), tuple(rows), keys=2)
 
 
 def _role(spec: RunSpec) -> str:
