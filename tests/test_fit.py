@@ -379,3 +379,12 @@ def test_runs_are_predicted_by_the_names_of_their_table():
     np.testing.assert_array_equal(fit.predict(by_ratio), fit.predict(n=1e9, tokens=2e10))
     with pytest.raises(TableError, match="the targets: no column for tokens"):
         fit.predict({"n": 1e9})
+
+
+@pytest.mark.parametrize("name, noise, seed", [("kaplan", 0.2, 1), ("kaplan_nd", 0.05, 0)])
+def test_least_absolute_deviations_of_a_coupled_law_survive_a_step_to_where_it_has_no_value(name, noise, seed):
+    points = noisy(LAWS[name], PLANTED[name], noise, seed)
+    by_lad, by_huber = (fit_law(name, points, loss=loss, n_boot=25, seed=seed) for loss in ("lad", "huber"))
+    assert np.isfinite(by_lad.resamples).all()
+    assert by_lad.objective == pytest.approx(np.abs(by_lad.resid).sum(), rel=1e-12)
+    assert by_lad.objective <= np.abs(by_huber.resid).sum() * (1 + 1e-12)

@@ -161,14 +161,18 @@ def _vertex(kernel: Kernel, y: Array, weights: Array, phi: Array) -> tuple[Array
             return np.asarray(y - kernel.coordinates.response(at[None], kernel.columns)[0], np.float64)
 
     def objective(at: Array) -> float:
-        total = float(weights @ np.abs(residuals(at)))
+        with np.errstate(invalid="ignore"):
+            total = float(weights @ np.abs(residuals(at)))
         return total if np.isfinite(total) else np.inf
 
     order = np.argsort(np.where(weights > 0, np.abs(residuals(phi)), np.inf), kind="stable")
     active = order[: phi.size]
     at = phi
     for _ in range(8):
-        jacobian = kernel.coordinates.slopes(at[None], kernel.columns)[0][:, active].T
+        with np.errstate(all="ignore"):
+            jacobian = kernel.coordinates.slopes(at[None], kernel.columns)[0][:, active].T
+        if not np.isfinite(jacobian).all():
+            break  # a step went where the law has no value
         step, *_ = np.linalg.lstsq(jacobian, residuals(at)[active], rcond=None)
         at = np.clip(at + np.clip(step, -_LONGEST, _LONGEST), *kernel.coordinates.bounds)
     reached, before = objective(at), objective(phi)
