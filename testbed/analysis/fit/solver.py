@@ -7,7 +7,7 @@ deviations and the Huber likelihood are reached from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 _LONGEST = 2.0  # of a step, in coordinates
 _LOST = 1e15  # damping at which a search is given up
 _TINY = 1e-12  # an objective below this counts as this: noiseless points
+_SECTIONS = 36  # of a bracket: to 3e-8 of its width
 _LAD_PATH = 1e-3 * 3.0 ** -np.arange(1.0, 12.0)  # deltas on the way to 0
 
 
@@ -116,36 +117,44 @@ def huber_likelihood(kernel: Kernel, y: Array, weights: Array, starts: Array, de
     """Maximum likelihood of residuals with Huber's density and a free scale sigma (arXiv:2404.10102, section 3.1).
 
     The objective is the negative log-likelihood, sum_i w_i (H_delta(r_i / sigma) + log sigma + log Z). For
-    a given sigma it is a Huber fit with width delta sigma; sigma is found by golden section on its log.
+    a given sigma it is a Huber fit of width delta sigma; log sigma is found by `bracketed_minimum`.
     """
-    phi = starts
     total = np.broadcast_to(weights, (len(starts), y.shape[-1])).sum(axis=1)
     normaliser = _log_normaliser(delta)
 
-    def profile(log_sigma: Array) -> tuple[Array, Minimum]:
-        nonlocal phi
+    def profile(log_sigma: Array, near: Minimum) -> tuple[Array, Minimum]:
         sigma = np.exp(log_sigma)
-        found = minimise(kernel, y, weights, phi, delta * sigma, 60, 1e-13)
-        phi = found.phi
+        found = minimise(kernel, y, weights, near.phi, delta * sigma, 60, 1e-13)
         return found.objective / sigma**2 + total * (log_sigma + normaliser), found
 
     spread = np.sqrt(2 * minimise(kernel, y, weights, starts, np.inf).objective / total)
     absolute = least_absolute(kernel, y, weights, starts)
-    phi = absolute.phi
     low = np.log(np.maximum(delta * absolute.objective / total, 1e-14)) - 3.0
     high = np.log(np.maximum(spread, 1e-13)) + 1.0
+    value, found = profile(*bracketed_minimum(profile, low, high, absolute))
+    return Minimum(found.phi, value, found.converged)
+
+
+def bracketed_minimum(
+    f: Callable[[Array, Minimum], tuple[Array, Minimum]], low: Array, high: Array, near: Minimum
+) -> tuple[Array, Minimum]:
+    """Where functions with one minimum each between low and high [B] are lowest [B], by golden section.
+
+    `f` maps places [B] and the inner solution of the last place, `near` at first, to values [B] and the
+    inner solution there; the last inner solution is returned beside the places.
+    """
     golden = (np.sqrt(5) - 1) / 2
     inner, outer = high - golden * (high - low), low + golden * (high - low)
-    at_inner, at_outer = profile(inner)[0], profile(outer)[0]
-    for _ in range(36):
+    at_inner, near = f(inner, near)
+    at_outer, near = f(outer, near)
+    for _ in range(_SECTIONS):
         left = at_inner < at_outer
         low, high = np.where(left, low, inner), np.where(left, outer, high)
         fresh = np.where(left, high - golden * (high - low), low + golden * (high - low))
-        at_fresh = profile(fresh)[0]
+        at_fresh, near = f(fresh, near)
         inner, outer = np.where(left, fresh, outer), np.where(left, inner, fresh)
         at_inner, at_outer = np.where(left, at_fresh, at_outer), np.where(left, at_inner, at_fresh)
-    value, found = profile((low + high) / 2)
-    return Minimum(found.phi, value, found.converged)
+    return (low + high) / 2, near
 
 
 def _log_normaliser(delta: float) -> float:
