@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from testbed.analysis.fit import fit_law
 from testbed.analysis.fit.diagnostics import Finding, doubts, far_target, isoflop_parabola, rounded_params
 from testbed.analysis.fit.diagnostics.identification import condition
+from testbed.analysis.fit.diagnostics.rank_tests import kruskal, spearman, two_sided
 from testbed.analysis.fit.diagnostics.refits import Refits
 from testbed.analysis.fit.search import Search
 from testbed.analysis.laws import LAWS
@@ -552,3 +554,14 @@ def test_other_public_tables():
     finding = isoflop_parabola(fit_law("hoffmann", wide, n_boot=0), wide["n_params"], wide["flops"])
     assert finding is not None
     assert finding.evidence["exponent_bias"] < -0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tests_by_ranks_are_those_of_scipy_stats(seed):
+    rng = np.random.default_rng(seed)
+    values, groups = rng.normal(size=60), rng.integers(0, 4, 60)
+    expected = stats.kruskal(*(values[groups == k] for k in range(4))).pvalue
+    assert kruskal(values, groups) == pytest.approx(expected, rel=1e-12)
+    at = rng.integers(0, 9, 60).astype(float)  # with ties
+    assert spearman(values, at) == pytest.approx(stats.spearmanr(values, at).statistic * np.sqrt(59), rel=1e-12)
+    assert two_sided(-1.7) == pytest.approx(2 * stats.norm.sf(1.7), rel=1e-12)

@@ -11,7 +11,7 @@ From the search outwards:
     fitting        fit_law: all of these on a table -> result.Fit
     intervals, frontier, document, regressor   what a Fit gives: intervals, optima, JSON, a scikit-learn estimator
     prediction/    kriging intervals beyond the data, and the back-test that they hold
-    diagnostics/   what a fit has to confess
+    diagnostics/   warnings about a fit
     comparison/    laws by what they foretell; what ways of counting move
     approaches/    envelope, IsoFLOP curves and law side by side
 """

@@ -192,3 +192,8 @@ class Estimate:
     def _resampled_params(self) -> pd.DataFrame:
         spread = self.resamples - self.resamples.mean(axis=0)
         return pd.DataFrame(self.resamples.mean(axis=0) + self.rows.inflation * spread, columns=list(self.theta))
+
+
+def robust_sd(residuals: Array) -> float:
+    """The standard deviation about 0 of normal errors whose median size is that of these residuals."""
+    return 1.4826 * float(np.median(np.abs(residuals)))

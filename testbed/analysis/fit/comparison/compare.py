@@ -17,7 +17,7 @@ import pandas as pd
 
 from testbed.analysis.fit.comparison.candidate_fits import Candidate, aimed, cut_rows, fitted, judged, row_of, tried
 from testbed.analysis.fit.comparison.target import TargetPrediction, predict_target
-from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.heldout.rolling import Cut, cuts_of
 from testbed.analysis.fit.problem import Loss
 from testbed.analysis.fit.result import Fit
@@ -216,23 +216,26 @@ def _law_selection(candidates: Sequence[Candidate], cuts: int, level: float) -> 
         return ()
     criterion = {c.name: c.fit.aicc for c in tested if c.fit is not None}
     error = {c.name: float(c.errors(cuts, level).mean()) for c in tested}
-    fits, foretells = min(criterion, key=lambda n: criterion[n]), min(error, key=lambda n: error[n])
-    if fits == foretells:
+    fits, predicts = min(criterion, key=lambda n: criterion[n]), min(error, key=lambda n: error[n])
+    if fits == predicts:
         return ()
-    apart = criterion[foretells] - criterion[fits]
+    apart = criterion[predicts] - criterion[fits]
+    evidence = {
+        "aicc": fits,
+        "rolling_origin": predicts,
+        "delta_aicc": float(apart) if np.isfinite(apart) else "infinite",
+        f"error of {fits}": error[fits],
+        f"error of {predicts}": error[predicts],
+    }
     return (
-        Finding(
+        finding(
             "law-selection",
-            f"AICc prefers {fits} (by {apart:.3g} over {foretells}), but {foretells} foretold the larger runs best (mean error "
-            f"{error[foretells]:.2g} against {error[fits]:.2g}): neither says which extrapolates best, so look at the "
-            "predictions of all of them.",
-            {
-                "aicc": fits,
-                "rolling_origin": foretells,
-                "delta_aicc": float(apart) if np.isfinite(apart) else "infinite",
-                f"error of {fits}": error[fits],
-                f"error of {foretells}": error[foretells],
-            },
+            evidence,
+            fits=fits,
+            predicts=predicts,
+            apart=apart,
+            best=error[predicts],
+            error=error[fits],
         ),
     )
 
@@ -242,14 +245,8 @@ def _failed_before(table: pd.DataFrame, recommended: str | None) -> tuple[Findin
     value = float(table.loc[table["law"] == recommended, "kappa"].sum())
     if value <= MOST_KAPPA:
         return ()
-    return (
-        Finding(
-            "failed-before",
-            f"At the cuts the intervals of {recommended} would have had to be {value:.2g} times as wide to keep their promise: "
-            "it has failed on this very table before, so widen its interval by as much.",
-            {"law": str(recommended), "kappa": value},
-        ),
-    )
+    law = str(recommended)
+    return (finding("failed-before", {"law": law, "kappa": value}, law=law, kappa=value),)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a fit has to confess, and whether the data determine its parameters at all."""
+"""Warnings about a fit, and whether the data determine its parameters at all."""
 
 from testbed.analysis.fit.diagnostics.cautions import far_target, isoflop_parabola, rounded_params
 from testbed.analysis.fit.diagnostics.diagnose import diagnose

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.estimate import Estimate
 from testbed.analysis.fit.frontier import best_sizes
 from testbed.analysis.fit.prediction.predict import Prediction
@@ -39,11 +39,8 @@ def far_target(prediction: Prediction) -> tuple[Finding, ...]:
         reasons.append(f"{many} outside the fitted range of D/N or of another column")
     if not reasons:
         return ()
-    message = (
-        f"The target is far from the data: {', and '.join(reasons)}. Intervals were tested up to 2.5 decades and within "
-        "that range; rely on a wide one at most, and train a run between."
-    )
-    return (Finding("far-target", message, {"gap_decades": gap, "outside": float(outside)}),)
+    evidence = {"gap_decades": gap, "outside": float(outside)}
+    return (finding("far-target", evidence, reasons=", and ".join(reasons)),)
 
 
 def rounded_params(law: Law | str, params: Mapping[str, float | str], at: pd.DataFrame) -> Finding | None:
@@ -69,11 +66,14 @@ def rounded_params(law: Law | str, params: Mapping[str, float | str], at: pd.Dat
     if total <= _MATTERS:
         return None
     worst = max(moved, key=lambda name: moved[name])
-    return Finding(
+    return finding(
         "rounded-params",
-        f"{', '.join(f'{name} = {params[name]}' for name in few)}: with so few digits the {law.response} is known to "
-        f"{100 * total:.2g} % only, most of it from {worst}; take at least {_DIGITS} digits, from the source's own files.",
         {f"digits of {name}": float(count) for name, count in few.items()} | {"relative_error": total},
+        given=", ".join(f"{name} = {params[name]}" for name in few),
+        response=law.response,
+        percent=100 * total,
+        worst=worst,
+        digits=_DIGITS,
     )
 
 
@@ -101,13 +101,16 @@ def isoflop_parabola(fit: Estimate, n: ArrayLike, flops: ArrayLike) -> Finding |
     if worst <= _BIAS and not without:
         return None
     slope = float(np.polyfit(list(biases), list(biases.values()), 1)[0]) if len(biases) > 1 else 0.0
-    none = f", and {without} have no minimum" if without else ""
-    return Finding(
+    return finding(
         "isoflop-parabola",
-        f"Parabolas through windows this wide ({widest:.1f} decades of N at most, {off_centre} of {len(biases) + without} off "
-        f"centre) miss the optimal N of {fit.law.name} by up to {worst:.2g} decades, and its exponent by {slope:+.2g}, "
-        f"without any noise{none}: keep to runs near each minimum, or fit a law to all of them (approach 3).",
         {"largest_bias_decades": worst, "exponent_bias": slope, "without_minimum": float(without)},
+        widest=widest,
+        off_centre=off_centre,
+        windows=len(biases) + without,
+        law=fit.law.name,
+        worst=worst,
+        slope=slope,
+        none=f", and {without} have no minimum" if without else "",
     )
 
 

@@ -1,13 +1,13 @@
-"""What a fit has to confess, as typed findings that can be filtered by their code.
+"""Warnings about a fit, as findings that can be filtered by their code.
 
-Each has a threshold of its own, told in its message, and stays silent on a clean table. Codes:
+Each has a threshold of its own and stays silent on a clean table; `finding.SENTENCES` has what each says. Codes:
 
 - the search: not-converged, unidentified, E-at-boundary, term-at-zero;
 - the rows: outlier-sensitivity, delta-sensitivity, selection-sensitivity, under-trained, influential-run;
 - the residuals: uneven-scatter, residual-trend, biased-at-the-largest, misfit-beyond-noise;
 - the table: few-runs, checkpoints-as-runs, duplicates, unit, C-definition, and, with all of its columns,
   mid-schedule and embedding-count;
-- on request: far-target, rounded-params, isoflop-parabola (see `cautions`), law-selection (see `compare`).
+- on request: far-target, rounded-params, isoflop-parabola (see `cautions`), law-selection and failed-before (see `compare`).
 
 One pitfall cannot be seen in a fit: coefficients published for one objective and quoted for another, as
 those of arXiv:2404.10102, which are the least-absolute-deviation optimum and not that of Huber's loss.
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.identification import unidentified
 from testbed.analysis.fit.diagnostics.refits import Refits
 from testbed.analysis.fit.diagnostics.residuals import residual_findings
@@ -49,12 +49,9 @@ def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, .
 
 def _not_converged(fit: Estimate) -> Iterator[Finding]:
     if not fit.converged:
-        yield Finding(
-            "not-converged",
-            f"The search for the optimum of {fit.law.name} stopped at objective {fit.objective:.6g} before it was at rest: "
-            "the parameters are not an optimum; check the table for values that no law could give, or hold a parameter.",
-            {"objective": fit.objective, "starts": float(fit.search.starts), "reached": float(fit.search.reached)},
-        )
+        starts, reached = float(fit.search.starts), float(fit.search.reached)
+        evidence = {"objective": fit.objective, "starts": starts, "reached": reached}
+        yield finding("not-converged", evidence, law=fit.law.name, objective=fit.objective)
 
 
 def _at_zero(fit: Estimate) -> Iterator[Finding]:
@@ -69,21 +66,13 @@ def _at_zero(fit: Estimate) -> Iterator[Finding]:
         small = p.role == "constant" and fit.space == "log" and value < _SMALL_SHARE * smallest
         if not (value == 0 or small or vanished >= _TAIL):
             continue
-        where = f"{p.name} is {value:.3g}" if value == 0 or small else f"{p.name} is {value:.3g} in the fit"
-        often = f", and 0 in {100 * vanished:.0f} % of the resamples" if vanished else ""
+        where = f"{p.name} is {value:.3g}" + ("" if value == 0 or small else " in the fit")
+        where += f", and 0 in {100 * vanished:.0f} % of the resamples" if vanished else ""
         evidence = {p.name: value, "share_of_resamples_at_0": vanished}
         if p.role == "constant":
-            yield Finding(
-                "E-at-boundary",
-                f"{where}{often}: the data do not show an irreducible {fit.law.response}, and the exponents have taken its "
-                f"place; use a law without {p.name} or runs nearer to it, and extrapolate with prediction intervals.",
-                evidence | {"smallest_response": smallest},
-            )
+            evidence |= {"smallest_response": smallest}
+            yield finding("E-at-boundary", evidence, where=where, response=fit.law.response, name=p.name)
         else:
             powers = [name for name in p.falls.values() if isinstance(name, str)]
             gone = f", so that {' and '.join(powers)} mean{'s' * (len(powers) == 1)} nothing" if powers else ""
-            yield Finding(
-                "term-at-zero",
-                f"{where}{often}: the data do not show that term{gone}; use a law without it, or runs where it matters.",
-                evidence,
-            )
+            yield finding("term-at-zero", evidence, where=where, gone=gone)

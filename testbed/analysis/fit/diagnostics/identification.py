@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.estimate import Estimate
 from testbed.analysis.fit.intervals import intervals
 from testbed.points import column_named
@@ -45,14 +45,11 @@ def unidentified(fit: Estimate) -> Iterator[Finding]:
     if not found:
         return
     named = [p.name for p in fit.law.parameters if any(p.name in doubt.parameters for doubt in found)]
-    yield Finding(
-        "unidentified",
-        f"This table does not determine {_listed(named)} of {fit.law.name}: "
-        f"{'; '.join(doubt.phrase for doubt in found)}. Add runs that span more, hold a parameter at a value, or take a "
-        "law with fewer; the curve may still serve within the data, but read nothing into these parameters.",
-        {"parameters": ", ".join(named), "triggers": ", ".join(dict.fromkeys(d.trigger for d in found))}
-        | {f"{doubt.trigger} {', '.join(doubt.parameters)}".strip(): doubt.value for doubt in found},
-    )
+    reasons = "; ".join(doubt.phrase for doubt in found)
+    evidence = {"parameters": ", ".join(named), "triggers": ", ".join(dict.fromkeys(d.trigger for d in found))} | {
+        f"{doubt.trigger} {', '.join(doubt.parameters)}".strip(): doubt.value for doubt in found
+    }
+    yield finding("unidentified", evidence, parameters=_listed(named), law=fit.law.name, reasons=reasons)
 
 
 def condition(fit: Estimate) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import stdtrit
 
-from testbed.analysis.fit.estimate import Estimate
+from testbed.analysis.fit.estimate import Estimate, robust_sd
 from testbed.analysis.fit.prediction.domain import Domain
 from testbed.analysis.fit.problem import Problem
 from testbed.analysis.fit.solver import minimise
@@ -150,7 +150,7 @@ class Refits:
         r = self._residuals(phi)
         used = weights > 0
         # Where the loss is sharper than the scatter, its curvature is the density of the residuals at 0.
-        spread = 1.4826 * float(np.median(np.abs(r[used])))
+        spread = robust_sd(r[used])
         window = max(width, 1.06 * spread * int(used.sum()) ** -0.2)
         sharpness = 1.0 if not np.isfinite(window) else min(width / window, 1.0) if window > 0 else 1.0
         size = np.maximum(np.sqrt((jacobian**2).sum(axis=1)), 1e-300)
@@ -164,7 +164,7 @@ class Refits:
         """Of the Huber loss that the fit minimised, or one next to it."""
         if self.problem.loss == "ls":
             return np.inf
-        spread = 1.4826 * float(np.median(np.abs(self.residuals)))
+        spread = robust_sd(self.residuals)
         sharp = {"lad": 1e-3 * spread, "huber-likelihood": self.problem.delta * spread}
         return sharp.get(self.problem.loss, self.problem.delta)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.refits import Refits, Variant
+from testbed.analysis.fit.estimate import robust_sd
 
 Array = NDArray[np.float64]
 
@@ -57,20 +59,16 @@ def _outliers(refits: Refits, variants: list[Variant], few: int, response: str) 
     if worst is None or worst.worst.errors <= _ERRORS:
         return
     which = f"the {few} rows of " + ("largest residuals" if worst.name == _LARGEST else f"highest {response}")
-    yield Finding(
-        "outlier-sensitivity",
-        f"Without {which} ({100 * _SHARE:g} % of the rows) {_moved(worst)}: look at those rows, leave out runs that "
-        f"diverged or were cut short, and give both answers{_of_rows(refits)}.",
-        _evidence(refits, variants) | {"rows_left_out": float(few)},
+    evidence = _evidence(refits, variants) | {"rows_left_out": float(few)}
+    yield finding(
+        "outlier-sensitivity", evidence, rows=which, share=100 * _SHARE, moved=_moved(worst), seen=_seen(refits)
     )
 
 
 def _widths(refits: Refits) -> Iterator[Finding]:
     fit = refits.fit
     if fit.loss == "ls":
-        robust = (
-            1.345 * 1.4826 * float(np.median(np.abs(refits.residuals)))
-        )  # Huber's 95 % efficiency for normal errors
+        robust = 1.345 * robust_sd(refits.residuals)  # Huber's 95 % efficiency for normal errors
         widths = {"huber": robust} if robust > 0 else {}
     else:
         narrow = {f"delta {fit.delta / 10:g}": fit.delta / 10} if fit.loss == "huber" else {}
@@ -79,11 +77,9 @@ def _widths(refits: Refits) -> Iterator[Finding]:
     worst = _worst([variant for variant in variants if _beyond_chance(variant, _BY_WIDTH)])
     if worst is None:
         return
-    yield Finding(
-        "delta-sensitivity",
-        f"With {worst.name} in the place of {_loss_name(refits)} {_moved(worst)}: the answer hangs on how far rows "
-        f"count that lie off the law; look at the largest residuals, and give the range{_of_rows(refits)}.",
-        _evidence(refits, variants),
+    evidence = _evidence(refits, variants)
+    yield finding(
+        "delta-sensitivity", evidence, other=worst.name, own=_loss_name(refits), moved=_moved(worst), seen=_seen(refits)
     )
 
 
@@ -91,43 +87,30 @@ def _selection(refits: Refits, variants: list[Variant]) -> Iterator[Finding]:
     worst = _worst([variant for variant in variants if _beyond_chance(variant, _BY_ROWS)])
     if worst is None:
         return
-    yield Finding(
-        "selection-sensitivity",
-        f"{worst.name[0].upper()}{worst.name[1:]} {_moved(worst)}, {worst.worst.chances:.1f} times what chance allows: one law "
-        f"does not hold over all these runs; fit those that are like the target, and trust no interval of the "
-        f"parameters{_of_rows(refits)}.",
-        _evidence(refits, variants),
+    rows = f"{worst.name[0].upper()}{worst.name[1:]}"
+    chances = worst.worst.chances
+    evidence = _evidence(refits, variants)
+    yield finding(
+        "selection-sensitivity", evidence, rows=rows, moved=_moved(worst), chances=chances, seen=_seen(refits)
     )
 
 
 def _under_trained(refits: Refits, variant: Variant | None, count: int) -> Iterator[Finding]:
-    some = f"{count} of {len(refits.y)} rows have fewer than {_UNDER_TRAINED:g} tokens per parameter"
+    shown: dict[str, Any] = {"count": count, "whole": len(refits.y), "least": _UNDER_TRAINED}
     evidence: dict[str, float | str] = {"rows_under_trained": float(count), "rows": float(len(refits.y))}
     if variant is None:
         if 2 * count > len(refits.y):
-            yield Finding(
-                "under-trained",
-                f"{some}, and without them too few are left to see what they do: such runs often do not follow the "
-                f"law of longer ones; train some longer.",
-                evidence,
-            )
+            yield finding("under-trained", evidence, "most", **shown)
     elif _beyond_chance(variant, _BY_ROWS):
-        yield Finding(
-            "under-trained",
-            f"{some}, and without them {_moved(variant)}, {variant.worst.chances:.1f} times what chance allows: "
-            f"leave them out unless the target is such a run{_of_rows(refits)}.",
-            evidence | _evidence(refits, [variant]),
-        )
+        evidence |= _evidence(refits, [variant])
+        shown |= {"moved": _moved(variant), "chances": variant.worst.chances, "seen": _seen(refits)}
+        yield finding("under-trained", evidence, **shown)
 
 
 def _one_run(refits: Refits, variant: Variant, run: str) -> Iterator[Finding]:
     if variant.worst.errors > _ERRORS:
-        yield Finding(
-            "influential-run",
-            f"Without run {run} alone {_moved(variant)}: check that run, and repeat it or train another near it"
-            f"{_of_rows(refits)}.",
-            {"run": run, **_evidence(refits, [variant])},
-        )
+        evidence = {"run": run, **_evidence(refits, [variant])}
+        yield finding("influential-run", evidence, run=run, moved=_moved(variant), seen=_seen(refits))
 
 
 def _selections(refits: Refits) -> dict[str, NDArray[np.bool_]]:
@@ -187,7 +170,7 @@ def _loss_name(refits: Refits) -> str:
     }[fit.loss]
 
 
-def _of_rows(refits: Refits) -> str:
+def _seen(refits: Refits) -> str:
     whole = refits.fit.nobs
     return "" if len(refits.y) == whole else f" (seen on {len(refits.y)} of the {whole} rows)"
 

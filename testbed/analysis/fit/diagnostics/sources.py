@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.analysis.fit.coordinates import Coordinates
-from testbed.analysis.fit.diagnostics.finding import Finding
+from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.refits import Refits
 from testbed.analysis.fit.estimate import Estimate
 from testbed.analysis.fit.problem import Problem
@@ -57,41 +57,25 @@ def source_findings(refits: Refits, raw: pd.DataFrame | None) -> Iterator[Findin
 
 def _few_runs(fit: Estimate) -> Iterator[Finding]:
     if fit.n_runs < FEW_RUNS:
-        yield Finding(
-            "few-runs",
-            "A single run: its points were resampled as if each were a run, and since they share its noise, standard errors "
-            f"and intervals are too small; train at least {FEW_RUNS} runs."
-            if fit.n_runs == 1
-            else f"Only {fit.n_runs} runs: standard errors and intervals from so few are themselves uncertain, and too small "
-            f"on average; train at least {FEW_RUNS}.",
-            {"runs": float(fit.n_runs)},
-        )
+        case = "one" if fit.n_runs == 1 else ""
+        yield finding("few-runs", {"runs": float(fit.n_runs)}, case, runs=fit.n_runs, enough=FEW_RUNS)
 
 
 def _checkpoints(fit: Estimate) -> Iterator[Finding]:
     points = len(fit.points)
     if 1 < fit.n_runs < points:
-        yield Finding(
-            "checkpoints-as-runs",
-            f"The {points} points are of {fit.n_runs} runs, and points of one run share its noise: whole runs were resampled, "
-            f"and {fit.n_runs} is the number of observations.",
-            {"points": float(points), "runs": float(fit.n_runs), "within_run_correlation": _together(fit, "run")},
-        )
+        evidence = {"points": float(points), "runs": float(fit.n_runs), "within_run_correlation": _together(fit, "run")}
+        yield finding("checkpoints-as-runs", evidence, points=points, runs=fit.n_runs)
     elif "run" not in fit.columns and {"n", "tokens"} <= set(fit.law.columns):
         suspicious = _in_order(fit.points["n"].to_numpy(), fit.points["tokens"].to_numpy())
         if 2 * suspicious > points:
-            yield Finding(
-                "checkpoints-as-runs",
-                f"{suspicious} of {points} points come as one n with ever more tokens, like checkpoints of one run, and no "
-                "column says which run they are of: every point was taken for a run, and if they are checkpoints the "
-                "standard errors are up to 7 times too small; name the column of runs.",
-                {
-                    "points": float(points),
-                    "in_order": float(suspicious),
-                    "sizes": float(fit.points["n"].nunique()),
-                    "within_size_correlation": _together(fit, "n"),
-                },
-            )
+            evidence = {
+                "points": float(points),
+                "in_order": float(suspicious),
+                "sizes": float(fit.points["n"].nunique()),
+                "within_size_correlation": _together(fit, "n"),
+            }
+            yield finding("checkpoints-as-runs", evidence, "no column", in_order=suspicious, points=points)
 
 
 def _in_order(n: Array, tokens: Array) -> int:
@@ -108,13 +92,8 @@ def _duplicates(fit: Estimate) -> Iterator[Finding]:
     columns = [name for name in fit.points if name != "run"]
     again = fit.points.duplicated(subset=columns).to_numpy()
     if again.any() and "run" not in fit.law.columns:
-        first = int(np.flatnonzero(again)[0])
-        yield Finding(
-            "duplicates",
-            f"{int(again.sum())} rows repeat another exactly (the first is row {first + 1} of those fitted) and count twice; "
-            "drop them unless they are other runs that happened to agree.",
-            {"rows": float(again.sum()), "first_row": float(first + 1)},
-        )
+        rows, first = int(again.sum()), int(np.flatnonzero(again)[0]) + 1
+        yield finding("duplicates", {"rows": float(rows), "first_row": float(first)}, rows=rows, first=first)
 
 
 def _unit(fit: Estimate) -> Iterator[Finding]:
@@ -125,12 +104,7 @@ def _unit(fit: Estimate) -> Iterator[Finding]:
     named = _OTHER_UNITS.search(column.lower())
     if named or not _NATS[0] <= median <= _NATS[1]:
         why = f"its column is {column}" if named else f"its median is {median:.3g}"
-        yield Finding(
-            "unit",
-            f"The loss does not look like nats per token ({why}): E and the amplitudes are in its unit, what is known of "
-            "E in nats does not carry over, and a loss from which something was subtracted may have E below 0.",
-            {"column": column, "median": median},
-        )
+        yield finding("unit", {"column": column, "median": median}, why=why)
 
 
 def _compute(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
@@ -143,25 +117,17 @@ def _compute(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
             used = columns_of(parse(source, "the fit"))
         except TableError:
             continue
-        if any(name in column_named("flops").names for name in used):
-            yield Finding(
-                "C-definition",
-                f"{name} was computed as {source}: an error in {other} then moves both, in opposite directions, and bends the "
-                f"exponents; count the {name} that were trained on, and where values were read off a figure take the "
-                "exponents with that in mind.",
-                {"column": name, "expression": source},
-            )
+        if any(column in column_named("flops").names for column in used):
+            evidence = {"column": name, "expression": source}
+            yield finding("C-definition", evidence, column=name, source=source, other=other)
 
 
 def _mid_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
     for sign, mid in _signs_of_a_schedule(fit, raw):
         if mid.any():
-            yield Finding(
-                "mid-schedule",
-                f"{int(mid.sum())} of {len(raw)} losses were taken before the learning rate had decayed ({sign}): they are "
-                "higher than those of finished runs of as many tokens, by no constant factor; fit finished runs only.",
-                {"rows": float(mid.sum()), "of": float(len(raw)), "sign": sign},
-            )
+            rows, whole = int(mid.sum()), len(raw)
+            evidence: dict[str, float | str] = {"rows": float(rows), "of": float(whole), "sign": sign}
+            yield finding("mid-schedule", evidence, rows=rows, whole=whole, sign=sign)
             return
 
 
@@ -201,12 +167,8 @@ def _embeddings(refits: Refits, raw: pd.DataFrame) -> Iterator[Finding]:
     if other is None:
         smallest = float(fit.points["n"].min())
         if smallest < _SMALL and used != "n" and not re.search("embed|total", used.lower()):
-            yield Finding(
-                "embedding-count",
-                f"Nothing says whether {used} counts embeddings; from {smallest:.3g} parameters on they are a large share, and "
-                "the exponents depend on it; say which it is, and compare with laws of the same count only.",
-                {"column": used, "smallest": smallest},
-            )
+            facts: dict[str, float | str] = {"column": used, "smallest": smallest}
+            yield finding("embedding-count", facts, "one", column=used, smallest=smallest)
         return
     moved = {
         name: (fit.theta[name], value)
@@ -214,14 +176,11 @@ def _embeddings(refits: Refits, raw: pd.DataFrame) -> Iterator[Finding]:
         if name in {fit.problem.coordinates.free[k].name for k in refits.watched}
     }
     if any(abs(after - before) > 0.01 * abs(before) for before, after in moved.values()):
-        said = ", ".join(f"{name} {before:.3g} against {after:.3g}" for name, (before, after) in moved.items())
-        yield Finding(
-            "embedding-count",
-            f"With {used} in one fit and {other} in another: {said}. Say which count is meant, and use the same for the target.",
-            {"column": used, "other": other}
-            | {name: before for name, (before, _) in moved.items()}
-            | {f"{name}, {other}": after for name, (_, after) in moved.items()},
-        )
+        shown = ", ".join(f"{name} {before:.3g} against {after:.3g}" for name, (before, after) in moved.items())
+        evidence: dict[str, float | str] = {"column": used, "other": other}
+        evidence |= {name: before for name, (before, _) in moved.items()}
+        evidence |= {f"{name}, {other}": after for name, (_, after) in moved.items()}
+        yield finding("embedding-count", evidence, column=used, other=other, moved=shown)
 
 
 def other_count(raw: pd.DataFrame, used: str) -> str | None:

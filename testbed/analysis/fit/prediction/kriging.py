@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from testbed.analysis.fit.coordinates import Coordinates
-from testbed.analysis.fit.estimate import Estimate
+from testbed.analysis.fit.estimate import Estimate, robust_sd
 from testbed.analysis.fit.prediction.discrepancy import Covariance, Solved, distances, likeliest, matern
 from testbed.analysis.fit.prediction.domain import Domain
 from testbed.analysis.laws import Columns, Parameter
@@ -216,7 +216,7 @@ def _trust(residuals: Array, unit: float) -> Array:
 
 
 def _typical(residuals: Array, unit: float) -> float:
-    return max(1.4826 * float(np.median(np.abs(residuals))), 2e-4 * unit)
+    return max(robust_sd(residuals), 2e-4 * unit)
 
 
 def _first_sizes(residuals: Array, covariance: Covariance) -> Array:
