@@ -14,7 +14,6 @@ from testbed.errors import ConfigError, DataError, FolderError
 from testbed.records import Verdict
 from testbed.sharing.export import as_transformers, export
 from testbed.training.data import open_source
-from testbed.training.data.text import TextSource
 from testbed.training.models import find_family
 from testbed.training.train.checkpoints.checkpoint import read_weights, save_weights
 from tests.helpers.finished import AT, leave_records, sweep_of, train_here
@@ -96,11 +95,13 @@ class Foreign:
         return torch.nn.Linear(1, 1)
 
 
-@pytest.mark.parametrize("tokenizer", ["bytes", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe", "bpe, repeated"])
 def test_tokenizers_give_the_same_ids_and_decode_them(tmp_path, text_folder, tokenizer):
     toml = TEXT.format(folder=text_folder)
-    if tokenizer == "bpe":
+    if tokenizer != "bytes":
         toml = toml.replace("[model]", 'tokenizer = "bpe"\nvocab_size = 400\n\n[model]', 1)
+    if tokenizer == "bpe, repeated":
+        toml = toml.replace("[model]", "unique_tokens = 8192\nrepeat = true\n\n[model]", 1)
     sweep, source = sweep_of(toml, tmp_path / "s")
     spec = sweep.specs[0]
     network = find_family("gpt").build(spec.shape, 0)
@@ -111,7 +112,6 @@ def test_tokenizers_give_the_same_ids_and_decode_them(tmp_path, text_folder, tok
     export(sweep.run(spec).path, tmp_path / "model")
     theirs = AutoTokenizer.from_pretrained(tmp_path / "model", trust_remote_code=False)
     assert len(theirs) == spec.shape.vocab_size and theirs.model_max_length == spec.shape.seq_len
-    assert isinstance(source, TextSource)
     documents = texts(text_folder)
     for text, ours in zip(documents, source.tokenizer.encode([t.encode() for t in documents]), strict=True):
         assert theirs(text)["input_ids"] == ours.tolist()

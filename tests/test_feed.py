@@ -5,6 +5,7 @@ import torch
 from testbed.config import Data, Zipf
 from testbed.records import DataFacts
 from testbed.training.data import open_source
+from testbed.training.data.synthetic import ZipfSource
 from testbed.training.data.text import TextSource
 from testbed.training.train.device_rows import make_rows
 from testbed.training.train.feed import HostFeed, ResidentFeed, sharing
@@ -42,12 +43,14 @@ class Counting:
         return self.rows(99, 0, 8)
 
 
-@pytest.fixture(scope="module", params=["synthetic", "short order", "text", "own", "small vocabulary"])
+@pytest.fixture(scope="module", params=["synthetic", "short order", "text", "repeated", "own", "small vocabulary"])
 def source(request, text_folder):
     if request.param == "own":
         return Counting()
     if request.param == "text":
         return open_source(Data(source=f"text:{text_folder}", seq_len=32, val_windows=8))
+    if request.param == "repeated":
+        return open_source(Data(source="synthetic:zipf", seq_len=32, val_windows=8, unique_tokens=4096))
     zipf = {
         "synthetic": None,
         "short order": Zipf(vocab_size=300, successors=(4,), mass=(1.0,)),
@@ -133,6 +136,16 @@ def test_a_shared_order_is_read_once_and_not_copied(tiny_spec, tiny_source):
         feed.seek(0)
         first, second = feed.windows()
         assert first.data_ptr() == second.data_ptr()
+
+
+def test_rows_that_a_class_overrides_are_not_made_by_the_maker_that_it_inherits():
+    class Backwards(ZipfSource):
+        def rows(self, data_seed, start, count):
+            return super().rows(data_seed, start, count)[:, ::-1]
+
+    source = Backwards(Data(source="synthetic:zipf", seq_len=32, val_windows=8))
+    (made,) = make_rows(source, CPU).prepare(7, 5, 40)
+    assert np.array_equal(made.view(np.uint16), source.rows(7, 5, 40))
 
 
 def test_text_lies_on_the_device_as_it_lies_on_disk(text_folder):

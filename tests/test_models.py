@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from testbed.config import Model
 from testbed.errors import ConfigError
 from testbed.training.models import FAMILIES, find_family
+from testbed.training.train.device.recompute import layers_of
+from testbed.training.train.memory.footprint import estimate
 
 
 def rung(name, width, depth=2, head_size=8, vocab=50, seq_len=16, **options):
@@ -166,3 +168,54 @@ def test_unknown_families_list_the_known_ones(name):
     with pytest.raises(ConfigError, match=r"accepted|not agreed to run"):
         family, shape = rung(name, 16)
         family.counts(shape)
+
+
+class Experts(torch.nn.Module):
+    """Two layers of five experts each, so that the longest list is not that of the layers."""
+
+    def __init__(self, reads_values):
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(16, 8), torch.nn.Linear(8, 16)
+        self.layers = torch.nn.ModuleList(torch.nn.Module() for _ in range(2))
+        for layer in self.layers:
+            layer.experts = torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(5))
+            layer.forward = lambda x, layer=layer: x + sum(expert(x).tanh() for expert in layer.experts)
+        self.reads_values = reads_values
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x[ids.nonzero()[:, 0]] if self.reads_values else x)
+
+
+class ExpertsFamily(type(find_family("gpt"))):
+    reads_values = False
+
+    def build(self, shape, init_seed):
+        return Experts(self.reads_values)
+
+    def layers(self, network):
+        return network.layers
+
+
+class ReadingFamily(ExpertsFamily):
+    reads_values = True
+
+
+def test_layers_are_those_that_the_family_says():
+    network = Experts(False)
+    assert layers_of(network, find_family("gpt")) == tuple(network.layers[0].experts)
+    assert layers_of(network, ExpertsFamily()) == tuple(network.layers)
+
+
+def test_a_network_that_reads_values_is_refused_in_a_sentence(tiny_spec):
+    def named(kind):
+        family = f"{kind.__module__}:{kind.__qualname__}"
+        return tiny_spec.model_copy(update={"shape": tiny_spec.shape.model_copy(update={"family": family})})
+
+    assert estimate(named(ExpertsFamily)).activations > 0
+    with pytest.raises(
+        ConfigError, match=r"the network of '.*ReadingFamily' cannot be traced on shapes alone \(Dynamic.*\); "
+    ):
+        estimate(named(ReadingFamily))

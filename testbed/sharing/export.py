@@ -18,7 +18,6 @@ from testbed.records import RunSpec
 from testbed.sharing.card import model_card
 from testbed.sharing.folder import new_folder
 from testbed.training.data import open_source
-from testbed.training.data.text import TextSource
 from testbed.training.data.tokenizers import ByteTokenizer
 from testbed.training.models import find_family
 from testbed.training.models.neox import as_gpt_neox
@@ -36,7 +35,7 @@ def export(path: Path, out: Path) -> None:
     if run.state() != "done":
         raise FolderError(f"{path}: this run is {run.state()}; finish it with testbed train {sweep.path}")
     network = as_transformers(run.spec, read_weights(run.path / "weights.safetensors", run.spec.run_id))
-    tokenizer = tokenizer_of(sweep.config.data, run.spec)
+    tokenizer = tokenizer_of(sweep.config.at(run.spec.cell).data, run.spec)
     card = model_card(sweep, run, type(network).__name__)
     with new_folder(out) as folder:
         network.save_pretrained(folder)
@@ -83,15 +82,12 @@ def tokenizer_of(data: Data, spec: RunSpec) -> Any:
     ends = {}
     if spec.data.tokenizer == "bytes":
         library = Tokenizer.from_str(ByteTokenizer().as_json())
-    elif spec.data.tokenizer.startswith("bpe:"):
-        library = Tokenizer.from_str(_trained(data, spec))
-        ends = {"bos_token": library.id_to_token(0), "eos_token": library.id_to_token(0)}
     elif spec.data.tokenizer == "none":
         library = _symbols(spec.data.vocab_size)
     else:
-        raise ConfigError(
-            f"{spec.run_id}: the tokenizer {spec.data.tokenizer!r} of {spec.data.source} is not known here"
-        )
+        library = Tokenizer.from_str(_trained(data, spec))
+        if spec.data.tokenizer.startswith("bpe:"):
+            ends = {"bos_token": library.id_to_token(0), "eos_token": library.id_to_token(0)}
     return PreTrainedTokenizerFast(
         tokenizer_object=library,
         model_max_length=spec.shape.seq_len,
@@ -102,14 +98,20 @@ def tokenizer_of(data: Data, spec: RunSpec) -> Any:
 
 
 def _trained(data: Data, spec: RunSpec) -> str:
-    """The BPE that was trained on the run's text, which has to be the text that is there now."""
+    """The tokenizer of the run's source, which has to hold the tokens that the run was trained on."""
     source = open_source(data)
-    if not isinstance(source, TextSource) or source.facts.fingerprint != spec.data.fingerprint:
+    tokenizer = getattr(source, "tokenizer", None)
+    if tokenizer is None:
+        raise ConfigError(
+            f"{spec.run_id}: its source {spec.data.source} has no `tokenizer` (found {spec.data.tokenizer!r}), and a model "
+            "folder needs one; give the source one (see testbed.training.data.source.TokenSource)"
+        )
+    if source.facts.fingerprint != spec.data.fingerprint:
         raise DataError(
             f"{data.source}: the tokens are not those that {spec.run_id} was trained on, so its tokenizer cannot be made "
             "again; restore the text"
         )
-    return source.tokenizer.as_json()
+    return str(tokenizer.as_json())
 
 
 def _symbols(count: int) -> Any:

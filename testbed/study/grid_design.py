@@ -49,7 +49,7 @@ def chosen_rungs(config: Config, facts: DataFacts) -> tuple[Rung, ...] | None:
         return None
     specs, target = rung_specs(config, facts), target_columns(config, facts)
     candidates = candidates_of(specs, config.forecast.n)
-    noise, _ = noise_of(config.data.source)
+    noise, _ = noise_of(facts.entropy is not None)
     settings = config.forecast
     assert config.target is not None
     belief = prior_belief(settings.laws, candidates, target, noise, len(config.target.init_seeds))
@@ -137,7 +137,7 @@ def suggest_for_study(
         found = suggest_from_fit(fit, candidates, at, **options)  # type: ignore[arg-type]
         assert folder is not None
         return found, [f"{folder.path}: {fit.nobs} losses of {fit.n_runs} finished runs, {name}", assumed]
-    noise, study = noise_of(config.data.source)
+    noise, study = noise_of(facts.entropy is not None)
     found = suggest_from_prior([name], candidates, at, noise, **options)  # type: ignore[arg-type]
     return found, [
         f"{config.name}: {len(points)} losses of finished runs, so from the prior: parameters like those of published laws, "
@@ -157,7 +157,7 @@ def power_of(
     facts = open_source(config.data).facts
     made = plan(config, facts, chosen_rungs(config, facts))
     own = noise_between(_finished(_folder(config)), config.forecast.n)
-    known, whose = (own, "its own finished runs") if own is not None else noise_of(config.data.source)
+    known, whose = (own, "its own finished runs") if own is not None else noise_of(facts.entropy is not None)
     if noise is not None:
         known, whose = Noise(noise * known.run / known.single, noise * known.row / known.single), "--noise"
     law = None if truth is None else find_law(truth[0])

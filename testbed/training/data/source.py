@@ -13,7 +13,15 @@ Windows = NDArray[np.integer]
 
 
 class TokenSource(Protocol):
-    """A source of training and validation windows; a batch of B rows at step s is rows s*B to (s+1)*B."""
+    """A source of training and validation windows; a batch of B rows at step s is rows s*B to (s+1)*B.
+
+    It may also have:
+
+    - `device_rows(device)`: a maker of the same rows on a torch device (see `on_device.RowMaker`), or None where there is
+      none for this device. Without it the host makes the rows and copies them.
+    - `tokenizer`: what made its tokens of text (see `tokenizers.Tokenizer`); without it a model that was trained on it
+      is exported with a tokenizer only if `facts.tokenizer` is "bytes", or "none" for symbols without a text.
+    """
 
     @property
     def facts(self) -> DataFacts:

@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.config import Data, Zipf
 from testbed.records import DataFacts
+
+if TYPE_CHECKING:
+    import torch
+
+    from testbed.training.data.on_device import RowMaker
 
 CHUNK = 2048  # rows generated at once; part of the definition of the language, since it keys the generator
 _VALIDATION_KEY = 2**64 - 1  # no data seed reaches it
@@ -65,6 +71,12 @@ class ZipfSource:
         """The frozen windows [val_windows, seq_len + 1], from a stream that no training seed reaches."""
         chunks = -(-self._val_windows // CHUNK)
         return np.concatenate([self._make_chunk(_VALIDATION_KEY, i) for i in range(chunks)])[: self._val_windows]
+
+    def device_rows(self, device: torch.device) -> RowMaker:
+        """A maker of the rows that walks from context to context on the device."""
+        from testbed.training.data.on_device import walked
+
+        return walked(self, CHUNK, device)
 
     def draws(self, key: int, index: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
         """The random numbers of a chunk: first tokens [order, CHUNK] of its rows, and draws [seq_len + 1, CHUNK] of the slots.

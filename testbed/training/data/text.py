@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,11 @@ from testbed.training.data.documents import open_documents
 from testbed.training.data.order import shuffled
 from testbed.training.data.tokenizers import Tokenizer
 from testbed.training.data.validation import choose_windows
+
+if TYPE_CHECKING:
+    import torch
+
+    from testbed.training.data.on_device import RowMaker
 
 _log = logging.getLogger("testbed")
 
@@ -75,6 +81,12 @@ class TextSource:
         starts = self.chosen(data_seed, start, count) * self._seq_len
         windows: NDArray[np.integer] = self._corpus.train[starts[:, None] + np.arange(self._seq_len + 1)]
         return windows
+
+    def device_rows(self, device: torch.device) -> RowMaker | None:
+        """A maker of the rows from the whole corpus on the device; None where that is too large."""
+        from testbed.training.data.on_device import gathered
+
+        return gathered(self, self._seq_len, device)
 
     def validation(self) -> NDArray[np.integer]:
         """The frozen windows [val_windows, seq_len + 1]."""

@@ -12,7 +12,16 @@ if TYPE_CHECKING:
 
 
 class Family(Protocol):
-    """A recipe of shapes. Adding one means one class like this and its line in FAMILIES."""
+    """A recipe of shapes. Adding one means one class like this and its line in FAMILIES.
+
+    Its networks are causal: the logits at position t depend on ids 0 to t only. They can be traced on shapes alone,
+    without data (the memory of a run is found so): whatever reads a tensor's values, such as `nonzero`, `item` or an
+    `if` on a tensor, has to be written with masks. Nothing in a layer is random, since each may be computed twice.
+
+    A family may also have `layers(network)`: the network's layers in order, each of which may be recomputed on the way
+    back, or held in shards. Without it they are the network's longest ModuleList, so a network with a longer list of
+    something else (experts) needs it.
+    """
 
     def shape(self, width: int, rule: Model, vocab_size: int, seq_len: int) -> Shape:
         """The rung of this width."""
@@ -26,8 +35,7 @@ class Family(Protocol):
         """The network with weights drawn from `init_seed` alone; maps ids [B, T] to logits [B, T, vocab].
 
         It may have a method `hidden`, ids to states [B, T, d], and a module `head`, states to logits; then
-        logits that would take too much memory at once are made in chunks. Its layers are its longest
-        ModuleList, and no layer is random: each may be computed twice.
+        logits that would take too much memory at once are made in chunks.
         """
         ...
 

@@ -7,7 +7,7 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from testbed.records import RunSpec
 from testbed.training.data import TokenSource
-from testbed.training.train.device.recompute import blocks_of
+from testbed.training.models import find_family
+from testbed.training.train.device.recompute import layers_of
 from testbed.training.train.device.selection import make_repeatable, set_precision
 from testbed.training.train.module_learner import ModuleLearner
 
@@ -36,11 +37,12 @@ def measure_coordinates(spec: RunSpec, source: TokenSource, device: torch.device
     set_precision(spec.precision, device)
     learner = ModuleLearner(spec, source, device)
     windows = torch.as_tensor(source.validation()[: max(1, _TOKENS // spec.shape.seq_len)]).to(device, torch.long)
-    first = _activations(learner.network, windows[:, :-1])
+    layers = layers_of(learner.network, find_family(spec.shape.family))
+    first = _activations(learner.network, layers, windows[:, :-1])
     rows = _rows(spec, 0, first, first)
     for step in range(steps):
         learner.optimise(step, 1.0)
-        rows += _rows(spec, step + 1, _activations(learner.network, windows[:, :-1]), first)
+        rows += _rows(spec, step + 1, _activations(learner.network, layers, windows[:, :-1]), first)
     return pd.DataFrame(rows)
 
 
@@ -65,10 +67,10 @@ def _rms(tensors: list[Tensor]) -> float:
 
 
 @torch.no_grad()
-def _activations(network: nn.Module, ids: Tensor) -> dict[str, list[Tensor]]:
+def _activations(network: nn.Module, layers: Sequence[nn.Module], ids: Tensor) -> dict[str, list[Tensor]]:
     """Outputs of the network's parts on ids [B, T], by kind."""
     found: dict[str, list[Tensor]] = {}
-    with _watching(network, found):
+    with _watching(network, layers, found):
         network.eval()
         found["logits"] = [network(ids).float()]
         network.train()
@@ -76,7 +78,7 @@ def _activations(network: nn.Module, ids: Tensor) -> dict[str, list[Tensor]]:
 
 
 @contextmanager
-def _watching(network: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[None]:
+def _watching(network: nn.Module, layers: Sequence[nn.Module], found: dict[str, list[Tensor]]) -> Iterator[None]:
     def keep(kind: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
@@ -84,7 +86,7 @@ def _watching(network: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[No
 
         return hook
 
-    handles = [module.register_forward_hook(keep(kind)) for module, kind in _places(network)]
+    handles = [module.register_forward_hook(keep(kind)) for module, kind in _places(network, layers)]
     try:
         yield
     finally:
@@ -92,12 +94,12 @@ def _watching(network: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[No
             handle.remove()
 
 
-def _places(network: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def _places(network: nn.Module, layers: Sequence[nn.Module]) -> Iterator[tuple[nn.Module, str]]:
     """The modules whose outputs are the kinds: the first embedding, and the blocks with their parts."""
     embeddings = [m for m in network.modules() if isinstance(m, nn.Embedding)]
     if embeddings:
         yield embeddings[0], "embedding"
-    for block in blocks_of(network):
+    for block in layers:
         yield block, "block"
         for name, part in block.named_children():
             if "att" in name and not any(other in name for other in ("norm", "dropout")):

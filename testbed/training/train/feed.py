@@ -12,7 +12,8 @@ from torch import Tensor
 
 from testbed.records import RunSpec
 from testbed.training.data import BlockReader, TokenSource
-from testbed.training.train.device_rows import Parts, ids_of, make_rows, token_type
+from testbed.training.data.on_device import Parts
+from testbed.training.train.device_rows import ids_of, make_rows, token_type
 
 _SHARD_BYTES = 1 << 25  # of tokens prepared at once: 16 million, a tenth of a second of one core
 

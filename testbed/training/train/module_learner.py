@@ -12,7 +12,7 @@ from testbed.training.data import TokenSource
 from testbed.training.models import find_family
 from testbed.training.recipe import part_of
 from testbed.training.train.device.cuda_graphs import WholeStep, compiled, label
-from testbed.training.train.device.recompute import recompute_blocks
+from testbed.training.train.device.recompute import layers_of, recompute_layers
 from testbed.training.train.evaluation import quick_rows, validation_sum
 from testbed.training.train.feed import make_feed
 from testbed.training.train.memory.footprint import share_rows
@@ -29,10 +29,11 @@ class ModuleLearner:
         family = find_family(spec.shape.family)
         self._spec, self._device = spec, device
         self.network = family.build(spec.shape, spec.init_seed).to(device)
+        layers = layers_of(self.network, family)
         if spec.engine.recompute:
-            recompute_blocks(self.network)
+            recompute_layers(layers)
         self._ranks = Ranks(spec, device)
-        self._scored = self._ranks.spread(Scored(self.network, spec.data))
+        self._scored = self._ranks.spread(Scored(self.network, spec.data), layers)
         self._learn = compiled(self._scored, spec.deterministic) if spec.engine.compile else self._scored
         hidden = family.hidden_matrices(self.network)
         self.optimizer = make_optimizer(self.network, hidden, spec)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from testbed.records import RunSpec
-from testbed.training.train.device.recompute import blocks_of
 
 
 def join(rank: int, count: int, meeting: Path, device: torch.device) -> None:
@@ -65,10 +65,10 @@ class Ranks:
             options = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
             self._accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[options])
 
-    def spread(self, scored: nn.Module) -> nn.Module:
+    def spread(self, scored: nn.Module, layers: Sequence[nn.Module]) -> nn.Module:
         """The module that trains with all processes: their gradients are averaged.
 
-        Sharded: FSDP (arXiv:2304.11277) by torch.distributed.fsdp.fully_shard, block by block. accelerate wraps
+        Sharded: FSDP (arXiv:2304.11277) by torch.distributed.fsdp.fully_shard, layer by layer. accelerate wraps
         the same function, but only for accelerators, which cannot be tested on a CPU. Copies: accelerate's DDP.
         """
         if self.count == 1:
@@ -85,8 +85,8 @@ class Ranks:
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh(self._device.type, (self.count,))
-        for block in blocks_of(scored):
-            fully_shard(block, mesh=mesh)
+        for layer in layers:
+            fully_shard(layer, mesh=mesh)
         fully_shard(scored, mesh=mesh)
         return scored
 

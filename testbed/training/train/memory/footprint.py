@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from testbed.errors import ConfigError, TestbedError
 from testbed.records import RunSpec, Shape
 from testbed.training.models import find_family
-from testbed.training.train.device.recompute import recompute_blocks
+from testbed.training.train.device.recompute import layers_of, recompute_layers
 from testbed.training.train.scoring import BYTES_A_LOGIT, chunk_tokens
 
 _FP32 = 4  # bytes of a weight, a gradient and each of AdamW's two moments
@@ -136,15 +137,25 @@ def _traced(shape: Shape, rows: int, bf16: bool, recompute: bool) -> int:
         return tensor
 
     with FakeTensorMode(), torch.random.fork_rng(devices=()):
-        network = find_family(shape.family).build(shape, 0)
-        if recompute:
-            recompute_blocks(network)
-        ids = torch.zeros((rows, shape.seq_len), dtype=torch.long)
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            torch.autocast("cpu", torch.bfloat16, enabled=bf16),
-        ):
-            network(ids)
+        try:
+            family = find_family(shape.family)
+            network = family.build(shape, 0)
+            if recompute:
+                recompute_layers(layers_of(network, family))
+            ids = torch.zeros((rows, shape.seq_len), dtype=torch.long)
+            with (
+                torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+                torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+            ):
+                network(ids)
+        except TestbedError:
+            raise
+        except Exception as error:  # whatever a family's code may raise
+            raise ConfigError(
+                f"model.family: the network of {shape.family!r} cannot be traced on shapes alone "
+                f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); build it and compute its logits "
+                "without reading the values of a tensor (nonzero, item, if): with masks, over all of its branches"
+            ) from error
         storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in kept}
         own = {p.untyped_storage()._cdata for p in (*network.parameters(), *network.buffers())}
     return sum(size for key, size in storages.items() if key not in own)
