@@ -127,7 +127,7 @@ CASES = {
     "folder that cannot be written": (lambda t, c, d: ["run", c, "--out", unwritable(t)], "cannot write"),
     "folder of something else": (
         lambda t, c, d: ["run", c, "--out", table(t, "x").parent],
-        "not empty, and no sweep's folder",
+        "not empty, and not a sweep's folder",
     ),
     "status of no sweep": (lambda t, c, d: ["status", t], "not a sweep's folder (no config.toml)"),
     "verdict before the target is trained": (lambda t, c, d: ["validate", d], "2 of 2 target runs are not done"),

@@ -69,6 +69,14 @@ def test_what_is_done_is_not_done_again(undisturbed):
     assert table(sweep).equals(before)
 
 
+def test_an_executor_is_used_again_after_its_workers_have_left(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep")
+    waiting = [(spec,) for spec in sweep.of_role("target")]  # they end at once: no forecast is sealed
+    executor = LocalExecutor("cpu", 1)
+    for _ in range(2):
+        assert [o.ending for o in executor.run(sweep, waiting, Quiet())] == ["failed"] * len(sweep.of_role("target"))
+
+
 def test_a_target_does_not_start_without_a_seal(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "sweep")
     outcomes = LocalExecutor("cpu", 1).run(sweep, packs(sweep.of_role("target")), Quiet())
@@ -181,7 +189,7 @@ def test_a_worker_that_is_frozen_is_ended_and_its_run_tried_again(tiny_toml, tmp
 
     freezer = threading.Thread(target=freeze)
     freezer.start()
-    executor = LocalExecutor("cpu", 2, checkpoint_seconds=0.3, hang_seconds=1.0)
+    executor = LocalExecutor("cpu", 2, checkpoint_seconds=0.3, hang_seconds=10.0)
     outcomes = executor.run(sweep, packs(sweep.of_role("grid")), Quiet())
     freezer.join()
     assert {o.ending for o in outcomes} == {"done"}
@@ -213,7 +221,7 @@ def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck
 
 def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck, monkeypatch):
     monkeypatch.setattr(
-        "testbed.training.executors.local._GRACE", 0.5
+        "testbed.training.executors.worker_pool._GRACE", 0.5
     )  # after which a worker that does not end itself is ended
     sweep = stuck("execution.hang_seconds=900.0")
     (outcome,) = LocalExecutor("cpu", 1, hang_seconds=1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from testbed.errors import DiskError
-from testbed.training.store import Held, Lookout, Superseded
+from testbed.training.store import Held, OwnerMonitor, Superseded
 from testbed.training.store.session import claimed, last_session, machine, sessions
 
 LEASE = 1.0
@@ -109,10 +109,10 @@ def test_a_clock_that_is_set_back_or_ahead_makes_no_owner_die_or_live(tmp_path):
     path = tmp_path / "sessions" / f"{move_elsewhere(tmp_path):04d}.json"
     for age in (-(10**7), 10**7):
         os.utime(path, (time.time() - age, time.time() - age))
-        lookout = Lookout(LEASE)
-        assert lookout.lives(tmp_path), "from one look nothing can be told"
+        owners = OwnerMonitor(LEASE)
+        assert owners.alive(tmp_path), "from one look nothing can be told"
         time.sleep(1.2 * LEASE)
-        assert not lookout.lives(tmp_path)
+        assert not owners.alive(tmp_path)
 
 
 def test_a_superseded_owner_writes_no_more(tmp_path, tiny_spec):

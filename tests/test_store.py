@@ -86,7 +86,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path, tiny_config, sweep):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("x")
-    with pytest.raises(FolderError, match="not empty, and no sweep's folder"):
+    with pytest.raises(FolderError, match="not empty, and not a sweep's folder"):
         SweepFolder.create(foreign, tiny_config, sweep.specs)
     with pytest.raises(FolderError, match="not a sweep's folder"):
         SweepFolder.open(foreign)

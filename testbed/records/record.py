@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from testbed.errors import FolderError
 from testbed.files import read_bytes, read_lines
@@ -37,15 +39,29 @@ def read_record(path: Path, kind: type[Kind]) -> Kind | None:
         raise FolderError(f"{path}: not {_called(kind)} ({problem(error)}); take it away") from None
 
 
-def read_records(path: Path, kind: type[Kind]) -> list[Kind]:
-    """The records in a file of one a line; FolderError names the line that is none."""
+def read_records(path: Path, kind: type[Kind], remedy: str = "take it away") -> list[Kind]:
+    """The records in a file that holds one a line, none where there is no file.
+
+    Raises:
+        FolderError: A line is not such a record; the message names it and ends with `remedy`.
+    """
+    lines = read_lines(path)
+    with suppress(ValidationError):  # all in one go, which is much faster; a wrong line is named below
+        at_once: list[Kind] = _list_of(kind).validate_json(f"[{','.join(lines)}]")
+        if len(at_once) == len(lines):
+            return at_once
     found = []
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(lines, 1):
         try:
             found.append(kind.model_validate_json(line))
         except ValidationError as error:
-            raise FolderError(f"{path}, line {number}: not {_called(kind)} ({problem(error)}); take it away") from None
+            raise FolderError(f"{path}, line {number}: not {_called(kind)} ({problem(error)}); {remedy}") from None
     return found
+
+
+@cache
+def _list_of(kind: type[Record]) -> TypeAdapter[Any]:
+    return TypeAdapter(list[kind])  # type: ignore[valid-type]
 
 
 def problem(error: ValidationError) -> str:
@@ -55,7 +71,7 @@ def problem(error: ValidationError) -> str:
 
 
 def _called(kind: type[Record]) -> str:
-    name = kind.__name__.lower()
+    name = "evaluation" if kind.__name__ == "Eval" else kind.__name__.lower()
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 

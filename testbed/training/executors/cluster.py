@@ -17,15 +17,13 @@ from testbed.config import Execution
 from testbed.errors import TestbedError
 from testbed.records import Eval, RunSpec
 from testbed.training.executors.engines import processes
-from testbed.training.executors.executor import ATTEMPTS, Attempts, Watcher
+from testbed.training.executors.executor import ATTEMPTS, LOG_TAIL, Attempts, Watcher
 from testbed.training.executors.local import LocalExecutor
 from testbed.training.executors.training_run import Outcome
 from testbed.training.store import SweepFolder
 from testbed.training.store.session import last_session
 from testbed.training.sweep import Pack
 from testbed.training.train import choose_device
-
-_TAIL = 4000  # characters of a log that are kept with a failure
 
 Answer = dict[str, Any]  # {"outcomes": [...]} or {"error": message}: what a task says at its end
 
@@ -130,7 +128,7 @@ def _outcomes(sweep: SweepFolder, task: Ended, attempts: Attempts) -> list[Outco
         reason = f"its task died {ATTEMPTS} times ({task.reason})"
         for folder in folders:
             if folder.done() is None:
-                folder.fail(reason, task.log[-_TAIL:])
+                folder.fail(reason, task.log[-LOG_TAIL:])
     return [
         Outcome(folder.spec.run_id, "failed" if failure else "done", failure.reason if failure else "")
         for folder in folders

@@ -13,6 +13,7 @@ from testbed.training.store import SweepFolder
 from testbed.training.sweep import Pack
 
 ATTEMPTS = 3  # times a pack is given to a process that then dies, without coming further than before
+LOG_TAIL = 4000  # characters of a process's log that are kept with a failure
 
 
 class Watcher(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from testbed.errors import TestbedError
 from testbed.training.executors.budget_guard import BudgetGuard
 from testbed.training.store import Claim, Superseded
-from testbed.training.store.session import BEATS
+from testbed.training.store.session import RENEWALS
 
 _INTERVAL = 5.0  # seconds between renewals, at most
 HUNG = 70  # exit status of a process that ended itself because its training made no progress
@@ -27,7 +27,7 @@ class Heartbeat:
 
     def __init__(self, claims: Sequence[Claim], lease_seconds: float, hang_seconds: float, budget: BudgetGuard) -> None:
         self._claims, self._hang_seconds = claims, hang_seconds
-        self._interval = min(lease_seconds / BEATS, _INTERVAL)
+        self._interval = min(lease_seconds / RENEWALS, _INTERVAL)
         self.budget = budget
         self._started = self._alive = time.monotonic()
         self._first: int | None = None

@@ -1,4 +1,4 @@
-"""All runs of a role to their end, shared out among all who launched the sweep."""
+"""Trains all runs of a role, shared among every process that launched the sweep."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from collections.abc import Sequence
 from testbed.errors import BudgetReached
 from testbed.records import RunSpec
 from testbed.training.executors.executor import Executor, Watcher
-from testbed.training.store import Lookout, SweepFolder
+from testbed.training.store import OwnerMonitor, SweepFolder
 from testbed.training.store.ledger import Ledger
 from testbed.training.store.spending import account, affordable, missing
 from testbed.training.sweep import Pack, packs
 
-_LOOK = 2.0  # seconds between looks at runs that others train
+_POLL = 2.0  # seconds between looks at runs that others train
 
 
 def train_all(executor: Executor, sweep: SweepFolder, specs: Sequence[RunSpec], watcher: Watcher) -> None:
     """Train every run that is neither done nor failed; returns when all are, whoever trained them.
 
-    Packs that a living process trains, on this machine or another, are left to it; those whose owner
-    dies are taken over, and what an earlier launch left in a cluster's queue is adopted. So the same
+    Packs that a living process trains, on this machine or another, are left to it; those whose owner has
+    died are taken over, and what an earlier launch left in a cluster's queue is adopted. So the same
     command, given on several machines, trains the sweep together.
-    BudgetReached where the budget pays for no more of them.
+
+    Raises:
+        BudgetReached: The budget does not pay for any of the packs that are left.
     """
-    lookout = Lookout(sweep.config.execution.lease_seconds)
+    owners = OwnerMonitor(sweep.config.execution.lease_seconds)
     while waiting := [pack for pack in packs(specs) if any(not sweep.run(spec).ended() for spec in pack)]:
         paid = _paid(sweep, waiting)
         ours = executor.adopts(sweep, paid)
-        free = [pack for pack in paid if pack in ours or not any(lookout.lives(sweep.run(s).path) for s in pack)]
+        free = [pack for pack in paid if pack in ours or not any(owners.alive(sweep.run(s).path) for s in pack)]
         if not free or not any(outcome.ending in ("done", "failed") for outcome in executor.run(sweep, free, watcher)):
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
 
 
 def _paid(sweep: SweepFolder, waiting: list[Pack]) -> list[Pack]:
-    """The packs that the budget still pays for."""
+    """Those of the packs that the budget still pays for."""
     budget = sweep.budget()
     if budget is None:
         return waiting
@@ -43,7 +45,7 @@ def _paid(sweep: SweepFolder, waiting: list[Pack]) -> list[Pack]:
     if not paid:
         raise BudgetReached(
             f"{sweep.path}: stopped at the budget, {account(ledger.spent, budget)} spent. Missing: {missing(ledger, unpaid)}. "
-            "Raise it in the configuration's table [budget], or with --set budget.KEY=VALUE, and repeat the command: it "
-            "goes on from there"
+            "Raise the budget in the configuration's table [budget], or with --set budget.KEY=VALUE, and repeat the command: "
+            "it continues from here"
         )
     return paid

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 from testbed.config import Execution
 from testbed.config.execution import Slurm
-from testbed.errors import ConfigError, FolderError, TestbedError
+from testbed.errors import ConfigError, TestbedError
 from testbed.files import stay_inside, write_json
 from testbed.training.executors.cluster import Answer, Ended, device_type, task_arguments
 from testbed.training.executors.slurm_queue import Place, cancel, queue
 from testbed.training.executors.slurm_task import Task
 from testbed.training.store import SweepFolder
-from testbed.training.store.lock import hold
+from testbed.training.store.lock import Locked, hold
 from testbed.training.sweep import Pack, cost
 from testbed.training.train import estimate
 
@@ -195,7 +195,7 @@ class Jobs:
             return True
         try:
             self._stack.enter_context(hold(self._folder / name / "lock", "", patience=0.0))
-        except FolderError:
+        except Locked:
             return False
         return True
 

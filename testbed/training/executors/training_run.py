@@ -1,37 +1,35 @@
-"""Running one pack in its folders: what every executor does, whatever started the process."""
+"""Trains one pack in its folders: what every executor does, whatever started the process."""
 
 from __future__ import annotations
 
 import logging
-import platform
-import subprocess
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
 from testbed.errors import DiskError, RunFailed, SealError, TestbedError
-from testbed.records import Eval, Provenance, RunSpec
+from testbed.records import Eval, RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.executors.budget_guard import BudgetGuard
 from testbed.training.executors.heartbeat import Heartbeat
-from testbed.training.store import Held, RunFolder, Superseded, SweepFolder, now
+from testbed.training.executors.provenance import provenance
+from testbed.training.store import Held, RunFolder, Superseded, SweepFolder
 from testbed.training.train import Diverged, Finished, Interruptions, Logged, Paused, Progress, Warned, train
-from testbed.version import versions
+from testbed.training.train.events import Event
 
 _log = logging.getLogger("testbed")
 
 Ending = Literal["done", "failed", "paused", "held"]
+Report = Callable[[RunSpec, Eval | Progress], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run ended here; `reason` says why it failed, or who trains it where it is held by another process."""
+    """How one run ended here; `reason` says why it failed, or who trains it where another process holds it."""
 
     run_id: str
     ending: Ending
@@ -44,21 +42,24 @@ def run_pack(
     source: TokenSource,
     device: torch.device,
     interruptions: Interruptions,
-    report: Callable[[RunSpec, Eval | Progress], None],
+    report: Report,
 ) -> list[Outcome]:
-    """Train one pack of the sweep to its end, from its last checkpoint if it has one; never raises for a run's own fault.
+    """Train one pack of the sweep to its end, from its last checkpoint if it has one.
 
-    Runs of the pack that are done keep their records as they are. A pack that another process owns, or
-    takes over meanwhile, is held. DiskError where the folder can no longer be written or read: nothing is
-    marked, and the runs go on from their checkpoints once the disk is back.
+    Runs of the pack that are done keep their records. A pack that another process owns, or takes over
+    meanwhile, is "held". A run's own fault fails the run and is not raised.
+
+    Raises:
+        DiskError: The folder can no longer be written or read. Nothing is marked: the runs go on from their
+            checkpoints once the disk is back.
     """
     if not SweepFolder.exists(sweep.path):
         raise DiskError(
-            f"{sweep.path}: the sweep's folder has vanished while it was trained; make its disk available again and repeat "
-            "the command"
+            f"{sweep.path}: the sweep's folder has vanished during training; make its disk available again and repeat the "
+            "command"
         )
     execution = sweep.config.execution
-    folders = [sweep.run(spec) for spec in specs]
+    folders = tuple(sweep.run(spec) for spec in specs)
     if all(folder.done() for folder in folders):
         return [Outcome(spec.run_id, "done") for spec in specs]
     budget = BudgetGuard(sweep)
@@ -70,7 +71,7 @@ def run_pack(
             claims = [stack.enter_context(folder.claimed(execution.lease_seconds)) for folder in folders]
             heartbeat = Heartbeat(claims, execution.lease_seconds, execution.hang_seconds, budget)
             stack.enter_context(heartbeat.running())
-            return _train_owned(sweep, folders, source, device, interruptions, report, heartbeat)
+            return _OwnedPack(sweep, folders, source, device, report, heartbeat).train(interruptions)
     except (Held, Superseded) as reason:
         return [Outcome(spec.run_id, "held", str(reason)) for spec in specs]
     except OSError as error:
@@ -79,132 +80,91 @@ def run_pack(
         ) from error
 
 
-def _train_owned(
-    sweep: SweepFolder,
-    folders: Sequence[RunFolder],
-    source: TokenSource,
-    device: torch.device,
-    interruptions: Interruptions,
-    report: Callable[[RunSpec, Eval | Progress], None],
-    heartbeat: Heartbeat,
-) -> list[Outcome]:
-    """Train the pack in folders that are this process's own."""
-    specs = [folder.spec for folder in folders]
-    open_runs = [folder for folder in folders if folder.done() is None]
-    if not open_runs:
-        return [Outcome(spec.run_id, "done") for spec in specs]
-    try:
-        for spec in specs:
-            _check_start(sweep, spec, source)
-        for folder in open_runs:
-            folder.begin(_provenance(folder.spec, device))
+@dataclass(frozen=True)
+class _OwnedPack:
+    """A pack whose folders belong to this process; `failures` are the reasons of the runs that failed here, by run id."""
+
+    sweep: SweepFolder
+    folders: tuple[RunFolder, ...]
+    source: TokenSource
+    device: torch.device
+    report: Report
+    heartbeat: Heartbeat
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def specs(self) -> tuple[RunSpec, ...]:
+        return tuple(folder.spec for folder in self.folders)
+
+    def unfinished(self) -> list[RunFolder]:
+        return [folder for folder in self.folders if folder.done() is None]
+
+    def train(self, interruptions: Interruptions) -> list[Outcome]:
+        """Train the runs that are not done and keep what the training yields."""
+        unfinished = self.unfinished()
+        if not unfinished:
+            return [Outcome(spec.run_id, "done") for spec in self.specs]
         watched = replace(
-            interruptions, stop=lambda: interruptions.stop() or heartbeat.budget.exhausted, check=heartbeat.check
+            interruptions,
+            stop=lambda: interruptions.stop() or self.heartbeat.budget.exhausted,
+            check=self.heartbeat.check,
         )
-        failures = _train_logged(folders, source, device, watched, report, heartbeat)
-    except Paused:
-        return [Outcome(spec.run_id, "paused") for spec in specs]
-    except (DiskError, Superseded, OSError):
-        raise
-    except Exception as error:  # whatever it was, the sweep goes on and the reason is kept
-        reason = str(error) if isinstance(error, TestbedError) else f"{type(error).__name__}: {error}"
-        for folder in open_runs:
-            folder.fail(reason, traceback.format_exc())
-        failures = {folder.spec.run_id: reason for folder in open_runs}
-    return [
-        Outcome(spec.run_id, "failed" if spec.run_id in failures else "done", failures.get(spec.run_id, ""))
-        for spec in specs
-    ]
+        try:
+            self._begin(unfinished)
+            recorded = tuple(frozenset(e.key for e in folder.evals()) for folder in self.folders)
+            paths = tuple(folder.checkpoints for folder in self.folders)
+            for event in train(self.specs, self.source, paths, self.device, recorded, watched):
+                self._record(event)
+        except Paused:
+            return [Outcome(spec.run_id, "paused") for spec in self.specs]
+        except (DiskError, Superseded, OSError):
+            raise
+        except Exception as error:  # whatever it was, the sweep goes on and the reason is kept
+            reason = str(error) if isinstance(error, TestbedError) else f"{type(error).__name__}: {error}"
+            for folder in unfinished:
+                folder.fail(reason, traceback.format_exc())
+            self.failures.update({folder.spec.run_id: reason for folder in unfinished})
+        return [
+            Outcome(run_id, "failed" if run_id in self.failures else "done", self.failures.get(run_id, ""))
+            for run_id in (spec.run_id for spec in self.specs)
+        ]
 
+    def _begin(self, unfinished: list[RunFolder]) -> None:
+        for spec in self.specs:
+            if spec.role == "target" and spec.run_id not in self.sweep.forecast().target.runs:
+                raise SealError(
+                    f"{spec.run_id}: the sealed forecast is about other runs; a target starts only after its forecast"
+                )
+            found, planned = self.source.facts.fingerprint, spec.data.fingerprint
+            if found != planned:
+                raise RunFailed(
+                    f"{spec.data.source}: the tokens are not those of the plan (fingerprint {found[:12]}, planned "
+                    f"{planned[:12]}); restore the data, or start another sweep"
+                )
+        for folder in unfinished:
+            folder.begin(provenance(folder.spec, self.device))
 
-def _check_start(sweep: SweepFolder, spec: RunSpec, source: TokenSource) -> None:
-    if spec.role == "target" and spec.run_id not in sweep.forecast().target.runs:
-        raise SealError(
-            f"{spec.run_id}: the sealed forecast is about other runs; a target starts only after its forecast"
-        )
-    if source.facts.fingerprint != spec.data.fingerprint:
-        raise RunFailed(
-            f"{spec.data.source}: the tokens are not those of the plan (fingerprint {source.facts.fingerprint[:12]}, planned "
-            f"{spec.data.fingerprint[:12]}); restore the data, or start another sweep"
-        )
-
-
-def _train_logged(
-    folders: Sequence[RunFolder],
-    source: TokenSource,
-    device: torch.device,
-    interruptions: Interruptions,
-    report: Callable[[RunSpec, Eval | Progress], None],
-    heartbeat: Heartbeat,
-) -> dict[str, str]:
-    """Train the pack and keep what it yields; the reasons of the runs that diverged, by run id."""
-    specs = tuple(folder.spec for folder in folders)
-    recorded = tuple(frozenset(e.key for e in folder.evals()) for folder in folders)
-    failures: dict[str, str] = {}
-    paths = tuple(folder.checkpoints for folder in folders)
-    for event in train(specs, source, paths, device, recorded, interruptions):
-        heartbeat.beat(event.steps if isinstance(event, (Progress, Finished)) else None)
-        if isinstance(event, Logged):
-            folders[event.run].log(event.evaluation)
-            report(specs[event.run], event.evaluation)
-        elif isinstance(event, Diverged):
-            failures[specs[event.run].run_id] = event.reason
-            if folders[event.run].done() is None:
-                folders[event.run].fail(event.reason, "", diverged=True)
-        elif isinstance(event, Warned):
-            _log.warning("%s", event.message)
-            for folder in folders:
-                if folder.done() is None:
-                    folder.notice(event.message)
-        elif isinstance(event, Progress):
-            for spec in specs:
-                report(spec, event)
-        else:
-            _finish(folders, failures, event)
-    return failures
-
-
-def _finish(folders: Sequence[RunFolder], failures: dict[str, str], what: Finished) -> None:
-    for folder in reversed(folders):  # the first holds the pack's checkpoint, so it is the last to go
-        if folder.spec.run_id not in failures and folder.done() is None:
-            folder.finish(what.steps, what.tokens, what.seconds)
-
-
-def _provenance(spec: RunSpec, device: torch.device) -> Provenance:
-    return Provenance(
-        started=now(),
-        versions=versions("torch", "numpy", "transformers"),
-        python=platform.python_version(),
-        platform=platform.platform(),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
-        cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        threads=torch.get_num_threads(),
-        deterministic=spec.deterministic,
-        commit=_commit(),
-        data_fingerprint=spec.data.fingerprint,
-    )
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
-
-
-@lru_cache
-def _commit() -> str | None:
-    """The commit of the package's checkout, with "+changed" if files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=10)
-        if tracked.returncode != 0:
-            return None
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", str(here)], capture_output=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + "+changed" * (changed.returncode != 0)
+    def _record(self, event: Event) -> None:
+        """Keep one event of the training in the folders, and report what a progress display shows."""
+        self.heartbeat.beat(event.steps if isinstance(event, (Progress, Finished)) else None)
+        match event:
+            case Logged(run, evaluation):
+                self.folders[run].log(evaluation)
+                self.report(self.specs[run], evaluation)
+            case Progress():
+                for spec in self.specs:
+                    self.report(spec, event)
+            case Diverged(run, reason):
+                self.failures[self.specs[run].run_id] = reason
+                if self.folders[run].done() is None:
+                    self.folders[run].fail(reason, "", diverged=True)
+            case Warned(message):
+                _log.warning("%s", message)
+                for folder in self.unfinished():
+                    folder.notice(message)
+            case Finished(steps, tokens, seconds):
+                for folder in reversed(
+                    self.unfinished()
+                ):  # the first holds the pack's checkpoint: it is the last to finish
+                    if folder.spec.run_id not in self.failures:
+                        folder.finish(steps, tokens, seconds)

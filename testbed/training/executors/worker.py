@@ -7,25 +7,33 @@ checkpoint and leaves: a launcher that was killed never leaves orphans at work.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import os
 import queue
 import signal
 import sys
 import threading
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import torch
 
 from testbed.errors import TestbedError
-from testbed.records import Eval, RunSpec, as_json
+from testbed.records import Eval, RunSpec
 from testbed.training.data import open_source
 from testbed.training.executors.rank_processes import peers
 from testbed.training.executors.training_run import run_pack
+from testbed.training.executors.worker_messages import (
+    LossLogged,
+    Message,
+    PackEnded,
+    Ready,
+    StepsDone,
+    WorkerFailed,
+    encode,
+)
 from testbed.training.store import SweepFolder
 from testbed.training.train import Interruptions, Progress, choose_device
 
@@ -48,17 +56,17 @@ def main() -> None:
     try:
         sweep = SweepFolder.open(Path(folder))
         interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
-        _say(answers, {"event": "ready"})
+        _say(answers, Ready())
         while (order := orders.get()) is not None and not stop.is_set():
             specs = tuple(sweep.find(run_id).spec for run_id in order.split())
             source = open_source(sweep.config.at(specs[0].cell).data)
             with peers(sweep, specs[0], device):
-                outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_answer, answers))
-            _say(answers, {"event": "ended", "outcomes": [asdict(outcome) for outcome in outcomes]})
+                outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_report, answers))
+            _say(answers, PackEnded(tuple(outcomes)))
             if specs[0].engine.processes > 1:
                 os._exit(0)  # ties to other processes do not always end well; the executor starts another worker
     except TestbedError as error:
-        _say(answers, {"event": "error", "message": str(error)})
+        _say(answers, WorkerFailed(str(error)))
 
 
 def _listen(orders: queue.Queue[str | None], stop: threading.Event) -> None:
@@ -68,19 +76,18 @@ def _listen(orders: queue.Queue[str | None], stop: threading.Event) -> None:
     orders.put(None)
 
 
-def _answer(answers: TextIO, spec: RunSpec, event: Eval | Progress) -> None:
+def _report(answers: TextIO, spec: RunSpec, event: Eval | Progress) -> None:
     if isinstance(event, Eval):
-        _say(answers, {"event": "eval", "run": spec.run_id, "eval": as_json(event)})
+        _say(answers, LossLogged(spec.run_id, event))
     else:
-        _say(answers, {"event": "progress", "run": spec.run_id, "steps": event.steps})
+        _say(answers, StepsDone(spec.run_id, event.steps))
 
 
-def _say(answers: TextIO, message: dict[str, Any]) -> None:
-    try:
-        answers.write(json.dumps(message) + "\n")
+def _say(answers: TextIO, message: Message) -> None:
+    # where the launcher is gone nobody reads it; `_listen` notices too, and stops the training
+    with contextlib.suppress(BrokenPipeError):
+        answers.write(encode(message) + "\n")
         answers.flush()
-    except BrokenPipeError:  # the launcher is gone; _listen has noticed too
-        answers = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 if __name__ == "__main__":

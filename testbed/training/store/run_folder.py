@@ -1,4 +1,4 @@
-"""One run's folder: its spec, provenance, evaluations, checkpoints, and how it ended."""
+"""One run's folder: its spec, provenance, evaluations and checkpoints, and how the run ended."""
 
 from __future__ import annotations
 
@@ -9,26 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from testbed.errors import FolderError, RunFailed
-from testbed.files import append_line, read_lines, stay_inside, write_json
-from testbed.records import (
-    Done,
-    Eval,
-    Failed,
-    Notice,
-    Provenance,
-    RunSpec,
-    as_json,
-    problem,
-    read_record,
-    read_records,
-)
-from testbed.training.store.session import Claim, Session, claimed, is_locked, last_session, machine, now, sessions
+from testbed.errors import RunFailed
+from testbed.files import append_line, stay_inside, write_json
+from testbed.records import Done, Eval, Failed, Notice, Provenance, RunSpec, as_json, read_record, read_records
+from testbed.training.store.lock import is_held
+from testbed.training.store.session import Claim, Session, claimed, last_session, machine, now, sessions
 
 _RECENT = 120.0  # seconds; twice the usual lease
-_EVALS = TypeAdapter(list[Eval])
 
 State = Literal["done", "running", "paused", "failed", "to do"]
 
@@ -46,22 +33,22 @@ class RunFolder:
         return self.path
 
     def state(self) -> State:
-        """How the run stands; "running" while its owner lives, which of one on another machine is a guess."""
+        """The run's state; "running" while its owner is alive, which is a guess for an owner on another machine."""
         if (self.path / "done.json").exists():
             return "done"
-        if is_locked(self.path) or self._is_renewed():
+        if is_held(self.path / "lock") or self._is_renewed():
             return "running"
         if (self.path / "failed.json").exists():
             return "failed"
         return "paused" if (self.path / "spec.json").exists() else "to do"
 
     def ended(self) -> bool:
-        """Whether the run is done, or has failed and is not tried again at this moment."""
+        """Whether the run is done, or has failed and is not being tried again at this moment."""
         return self.state() in ("done", "failed")
 
     @contextlib.contextmanager
     def claimed(self, lease_seconds: float) -> Iterator[Claim]:
-        """Own the run (see session.claimed); what is written through this object meanwhile is checked against it."""
+        """Own the run while the block runs (see session.claimed); this object then writes nothing once it is superseded."""
         for path in (self.path, self.path / "lock", self.path / "sessions"):
             stay_inside(self.path.parent.parent, path)
         with claimed(self.path, lease_seconds, self.spec.engine.processes) as claim:
@@ -72,11 +59,11 @@ class RunFolder:
                 self._claim = None
 
     def sessions(self) -> list[Session]:
-        """Every time that a process has trained the run, with what it spent."""
+        """The sessions of the processes that have trained the run, with what each spent."""
         return sessions(self.path)
 
     def begin(self, provenance: Provenance) -> None:
-        """Write the spec, and the provenance of this start; an earlier failure is forgotten."""
+        """Write the spec and the provenance of this start, and forget an earlier failure."""
         self._check()
         self.forget_failure()
         write_json(self.path / "spec.json", as_json(self.spec))
@@ -89,44 +76,34 @@ class RunFolder:
 
     def evals(self) -> list[Eval]:
         """Every evaluation so far, in the order taken."""
-        path = self.path / "evals.jsonl"
-        lines = read_lines(path)
-        with contextlib.suppress(ValidationError):  # the line that is wrong is named below
-            found = _EVALS.validate_json(f"[{','.join(lines)}]")
-            if len(found) == len(lines):
-                return found
-        found = []
-        for number, line in enumerate(lines, 1):
-            try:
-                found.append(Eval.model_validate_json(line))
-            except ValidationError as error:
-                raise FolderError(
-                    f"{path}, line {number}: not an evaluation ({problem(error)}); move the run's folder away to train it anew"
-                ) from None
-        return found
+        return read_records(self.path / "evals.jsonl", Eval, "move the run's folder away to train it again")
 
     def provenance(self) -> list[Provenance]:
         """One record for each time the run was started."""
         return read_records(self.path / "provenance.jsonl", Provenance)
 
     def notice(self, message: str) -> None:
-        """Note that something went wrong and was mended."""
+        """Record that something went wrong and was dealt with, so that the run went on."""
         self._check()
         append_line(self.path / "notices.jsonl", Notice(at=now(), message=message).model_dump_json())
 
     def notices(self) -> list[Notice]:
-        """What went wrong so far and was mended."""
+        """What has gone wrong so far and was dealt with."""
         return read_records(self.path / "notices.jsonl", Notice)
 
     def finish(self, steps: int, tokens: int, seconds: float) -> None:
-        """Mark the run done with what it really did, which has to be what was planned; drop its checkpoints."""
+        """Mark the run done and delete its checkpoints.
+
+        Raises:
+            RunFailed: Steps, tokens or horizons differ from the plan.
+        """
         found = {"steps": steps, "tokens": tokens}
         planned = {"steps": self.spec.steps, "tokens": self.spec.tokens}
         found |= {f"horizon {e.horizon}": e.tokens for e in self.evals() if e.phase == "annealed"}
         planned |= {f"horizon {h.tokens}": h.tokens for h in self.spec.horizons}
         if found != planned:
             raise RunFailed(
-                f"{self.path}: did {found}, but the plan is {planned}; move the folder away to train it anew"
+                f"{self.path}: trained {found}, but the plan is {planned}; move the folder away to train it again"
             )
         self._check()
         flops = tokens * self.spec.counts.flops_per_token
@@ -158,12 +135,12 @@ class RunFolder:
             self._claim.check()
 
     def _is_renewed(self) -> bool:
-        """Whether a process of another machine seems to train the run: by its session's age on this machine's clock."""
+        """Whether a process on another machine seems to train the run, judged by the age of its session's file."""
         number, session = last_session(self.path)
         if session is None or session.released or session.machine == machine():
             return False
         try:
             renewed = (self.path / "sessions" / f"{number:04d}.json").stat().st_mtime
-        except OSError:  # the disk has gone at this moment
+        except OSError:  # the disk has just vanished
             return False
         return time.time() - renewed < _RECENT

@@ -1,34 +1,34 @@
-"""Sessions: who trains a run, whether that process lives, and what it has spent; lease, heartbeat and ledger in one.
+"""Sessions: who trains a run, whether that process is alive, and what it has spent (lease, heartbeat and account in one).
 
-`sessions/0001.json`, `0002.json`, ... are one file each time that some process takes the run over; the
-last one owns the run. A number is made exclusively, so of two processes one gets it, and an owner that
-finds a higher number than its own has been superseded and writes no more. Whether an owner lives is
-told without any clock but the observer's own: on the same machine by a file lock, which ends with its
-process, from another machine by the session's file, which its owner renews and which otherwise no
-longer changes. The files stay: their sum is what the run has cost, with all that was lost on the way.
+Each time a process takes a run over it writes one more file, `sessions/0001.json`, `0002.json`, ...; the
+last one owns the run. A number can be created only once, so of two processes one gets it, and an owner that
+finds a number higher than its own has been superseded and stops writing. Whether an owner is alive is
+decided without comparing clocks: on the same machine by a file lock, which ends with its process; on
+another machine by the session's file, which its owner keeps rewriting. The files are kept: their sum is what
+the run has cost, including what was lost on the way.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from testbed.errors import DiskError
 from testbed.files import create_json, not_writable, write_json
 from testbed.records import Record, as_json
+from testbed.training.store.lock import Locked, hold, is_held
 
-BEATS = 6  # renewals in the time after which a session that does not change is taken to be dead
-_PATIENCE = 0.5  # seconds; a reader may have the lock for a moment
+RENEWALS = 6  # of a session within one lease, at least
 
 
 class Held(Exception):
@@ -42,9 +42,9 @@ class Superseded(Exception):
 class Session(Record):
     """One process's time with a run.
 
-    `steps` are the optimiser steps done in this session, `reached` is how far the run has come, of
-    spec.steps, `seconds` is the run's share of the session's time (a pack's time over its runs), and
-    `setup` what of that passed before the first step. `processes` share the run, `beat` counts the renewals.
+    `steps` are the optimiser steps done in this session; `reached` is the step that the run has come to, of
+    spec.steps. `seconds` is the run's share of the session's time (a pack's time divided by its runs), and
+    `setup` the part of it before the first step. `processes` train the run together; `beat` counts renewals.
     """
 
     owner: str
@@ -62,49 +62,59 @@ class Session(Record):
 
 
 class Claim:
-    """A session of this process's own: renewed while it trains, checked before it writes."""
+    """The session of this process with a run that it owns: renewed while it trains, checked before it writes."""
 
     def __init__(self, folder: Path, number: int, session: Session) -> None:
         self._folder, self._number, self._session = folder, number, session
 
     def renew(self, steps: int, reached: int, seconds: float, setup: float = 0.0) -> None:
-        """Say that this process lives, and what the session has done so far (see Session)."""
+        """Record that this process is alive, and what the session has done so far (see Session)."""
         changes = {"steps": steps, "reached": reached, "seconds": round(seconds, 3), "setup": round(setup, 3)}
-        self._session = self._session.model_copy(update=changes | {"beat": self._session.beat + 1})
-        self.check()
-        write_json(self._path(self._number), as_json(self._session))
+        self._write(changes | {"beat": self._session.beat + 1})
 
     def release(self) -> None:
         """Give the run back; the session's file stays as the record of what it has spent."""
-        self.check()
-        self._session = self._session.model_copy(update={"released": True})
-        write_json(self._path(self._number), as_json(self._session))
+        self._write({"released": True})
 
     def check(self) -> None:
-        """Superseded if the run is no longer this process's, DiskError if its folder has vanished."""
+        """Raise Superseded if the run is no longer this process's, DiskError if its folder has vanished."""
         if not self._folder.is_dir():
             raise DiskError(
-                f"{self._folder}: the run's folder has vanished while it was trained; make its disk available again "
-                "and repeat the command, which goes on from the last checkpoint"
+                f"{self._folder}: the run's folder has vanished during training; make its disk available again and repeat "
+                "the command, which resumes from the last checkpoint"
             )
-        if self._path(self._number + 1).exists() or not self._path(self._number).exists():
+        if _file(self._folder, self._number + 1).exists() or not _file(self._folder, self._number).exists():
             raise Superseded(f"{self._folder}: another process has taken this run over")
 
-    def _path(self, number: int) -> Path:
-        return _file(self._folder, number)
+    def _write(self, changes: dict[str, Any]) -> None:
+        self._session = self._session.model_copy(update=changes)
+        self.check()
+        write_json(_file(self._folder, self._number), as_json(self._session))
 
 
 @contextmanager
 def claimed(folder: Path, lease_seconds: float, processes: int = 1) -> Iterator[Claim]:
-    """Own the run in `folder`; Held if another process does. A dead owner's run is taken over.
+    """Own the run in `folder` while the block runs; a run whose owner is dead is taken over.
 
-    An owner on another machine is dead when its session has not changed for `lease_seconds`, for which
-    this call then waits.
+    An owner on another machine is dead when its session has not changed for `lease_seconds`; this call
+    waits that long to find out.
+
+    Raises:
+        Held: Another process owns the run.
     """
-    with _lock(folder) as alone:
+    try:
+        folder.parent.mkdir(exist_ok=True)  # no parents: where the sweep's folder has vanished nothing is made
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise not_writable(folder / "lock", error) from error
+    with ExitStack() as stack:
+        try:
+            locked = stack.enter_context(hold(folder / "lock", str(folder)))
+        except Locked:
+            raise Held(f"{folder}: {_owner(last_session(folder)[1])} is training this run") from None
         number, session = last_session(folder)
-        dead = session is None or session.released or (alone and session.machine == machine())
-        if number and not dead and _beats(_file(folder, number), lease_seconds):
+        dead = session is None or session.released or (locked and session.machine == machine())
+        if number and not dead and _changes(_file(folder, number), lease_seconds):
             raise Held(f"{folder}: {_owner(session)} is training this run")
         mine = Session(
             owner=uuid.uuid4().hex,
@@ -122,43 +132,30 @@ def claimed(folder: Path, lease_seconds: float, processes: int = 1) -> Iterator[
 
 
 def sessions(folder: Path) -> list[Session]:
-    """Every session of the run in `folder` that can be read, the oldest first."""
+    """Every readable session of the run in `folder`, the oldest first."""
     found = [_read(_file(folder, number)) for number in _numbers(folder)]
     return [session for session in found if session is not None]
 
 
 def last_session(folder: Path) -> tuple[int, Session | None]:
-    """The number of the newest session, 0 where there is none, and what it says; None where it cannot be read."""
+    """The newest session's number (0 where there is none) and content (None where it cannot be read)."""
     number = max(_numbers(folder), default=0)
     return number, _read(_file(folder, number)) if number else None
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether some process of this machine (or, where locks are shared, of another) owns the run in `folder`."""
-    try:
-        lock = (folder / "lock").open("rb")
-    except OSError:
-        return False
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # locks are not for this disk
-            return False
-        return False
-
-
-class Lookout:
-    """Tells of runs whether their owners live, by looking again and again: from one look nothing can be told."""
+class OwnerMonitor:
+    """Says whether the owners of runs are alive, from repeated observations; a single one cannot tell for another machine."""
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         self._seen: dict[Path, tuple[int, Session | None, float]] = {}
 
-    def lives(self, folder: Path) -> bool:
-        """Whether the owner of the run in `folder` lives, as far as one can know; one of elsewhere is believed at first."""
-        if is_locked(folder):
+    def alive(self, folder: Path) -> bool:
+        """Whether the run in `folder` has a living owner.
+
+        A session on another machine is presumed alive until it has been seen unchanged for a whole lease.
+        """
+        if is_held(folder / "lock"):
             return True
         number, session = last_session(folder)
         if not number or (session is not None and (session.released or session.machine == machine())):
@@ -171,51 +168,25 @@ class Lookout:
 
 
 def now() -> str:
-    """The time, UTC, in ISO 8601 to the second: for people to read, never to reckon with."""
+    """The time, UTC, in ISO 8601 to the second: for people to read, never to compute with."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @lru_cache
 def machine() -> str:
-    """What tells this machine, from its last start on, from every other."""
+    """An identifier of this machine since its last start."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{socket.gethostname()}-{uuid.getnode():x}"
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    """Hold the run's file lock; Held if another process has it. False where the disk knows no locks."""
-    try:
-        folder.parent.mkdir(exist_ok=True)  # and no further: where the sweep's folder has vanished nothing is made
-        folder.mkdir(exist_ok=True)
-        lock = (folder / "lock").open("ab")
-    except OSError as error:
-        raise not_writable(folder / "lock", error) from error
-    with lock:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    time.sleep(0.05)
-                    continue
-                raise Held(f"{folder}: {_owner(last_session(folder)[1])} is training this run") from None
-            except OSError:
-                yield False
-                return
-            yield True
-            return
-
-
-def _beats(path: Path, lease_seconds: float) -> bool:
-    """Whether the session's file changes within `lease_seconds`."""
+def _changes(path: Path, seconds: float) -> bool:
+    """Whether the file changes within so many seconds; waits until it does."""
     first = _bytes(path)
-    deadline = time.monotonic() + lease_seconds
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        time.sleep(min(1.0, lease_seconds / 20))
+        time.sleep(min(1.0, seconds / 20))
         if _bytes(path) != first:
             return True
     return False

@@ -31,15 +31,18 @@ class SweepFolder:
 
     @classmethod
     def create(cls, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> SweepFolder:
-        """The folder of this configuration: made anew, or the one that is there if it is of the same.
+        """The sweep's folder at `path`: a new one, or the existing one of the same configuration and runs.
 
-        Another configuration or other runs in the folder are refused, with the differences; their engines
-        are those that the folder has settled, also where another process has made it at this moment.
+        The engines of the runs are those that an existing folder has settled, even where another process has just
+        made it.
+
+        Raises:
+            FolderError: The folder holds something else; the message says what differs.
         """
         if not cls.exists(path):
             if path.exists() and any(entry.name != "plan.json" for entry in path.iterdir()):
                 raise FolderError(
-                    f"{path}: not empty, and no sweep's folder (no config.toml); give another folder (--out)"
+                    f"{path}: not empty, and not a sweep's folder (no config.toml); give another folder (--out)"
                 )
             try:
                 create_json(path / "plan.json", _plan(config, specs))
@@ -48,7 +51,7 @@ class SweepFolder:
             _write_config(path, config)
         folder = cls.open(path)
         _refuse_changes(folder, config, specs)
-        if folder.config != config:  # in what decides no result: where and how it is executed
+        if folder.config != config:  # in settings that decide no result: where and how it is executed
             _write_config(path, config)
         return cls(path, config, folder.specs)
 
@@ -68,7 +71,7 @@ class SweepFolder:
         return cls(path, config, tuple(plan.runs.values()))
 
     def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
-        """The same folder with further runs in its plan, those that are not there yet."""
+        """The same folder, with those of these runs added to its plan that are not in it yet."""
         with self.owned():
             there = SweepFolder.open(self.path).specs
             known = {spec.run_id for spec in there}
@@ -97,28 +100,28 @@ class SweepFolder:
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the lock of the sweep's plan; FolderError if another process changes it."""
+        """Hold the lock of the sweep's plan; FolderError if another process holds it."""
         with hold(self.path / "lock", f"{self.path}: another process is changing the plan; repeat the command"):
             yield
 
     def budget(self) -> Budget | None:
-        """The budget as it stands in the folder now: another launch may have changed it since this one began."""
+        """The budget as it stands in the folder now: another launch may have changed it since this one started."""
         return read_config(self.path / "config.toml").budget
 
     def timetable(self) -> dict[str, float]:
-        """The seconds that were reckoned for each run (its share of its pack's), by run id; empty where none were."""
+        """Estimated seconds of each run (its share of its pack's), by run id; empty where they were not estimated."""
         try:
-            return _Timetable.model_validate_json(read_bytes(self.path / "timetable.json")).root
+            return _RunSeconds.model_validate_json(read_bytes(self.path / "timetable.json")).root
         except (OSError, ValueError, FolderError):
-            return {}  # times are told with it, and nothing is decided
+            return {}  # they are shown, and decide nothing
 
     def keep_timetable(self, seconds: Mapping[str, float]) -> None:
-        """Keep the seconds reckoned for each run, for the time that is left to be told from them."""
+        """Keep the estimated seconds of each run, from which the remaining time is computed later."""
         write_json(self.path / "timetable.json", {run_id: round(each, 3) for run_id, each in seconds.items()})
 
     @property
     def forecast_path(self) -> Path:
-        """Where the sealed forecast lies."""
+        """The file of the sealed forecast."""
         return self.path / "forecast.json"
 
     def has_forecast(self) -> bool:
@@ -126,7 +129,7 @@ class SweepFolder:
         return self.forecast_path.exists()
 
     def seal(self, forecast: Forecast) -> None:
-        """Write the forecast, once: of two processes one seals."""
+        """Write the forecast; SealError where one is sealed already: of two processes one seals."""
         try:
             create_json(self.forecast_path, as_json(forecast))
         except FileExistsError:
@@ -146,17 +149,15 @@ class SweepFolder:
         except ValidationError as error:
             raise SealError(f"{path}: not a forecast ({problem(error)})") from None
         if forecast.digest != forecast.computed_digest():
-            raise SealError(
-                f"{path}: changed after it was sealed (its digest does not fit); it can no longer be judged"
-            )
+            raise SealError(f"{path}: changed after it was sealed (its digest no longer matches); it cannot be judged")
         return forecast
 
     def write_verdict(self, verdict: Verdict) -> None:
-        """Keep the verdict; it may be taken again, since it follows from the seal and the runs."""
+        """Keep the verdict. It may be written again, since it follows from the sealed forecast and the runs."""
         write_json(self.path / "verdict.json", as_json(verdict))
 
     def verdict(self) -> Verdict | None:
-        """The verdict, if it was given."""
+        """The verdict, None where there is none yet."""
         return read_record(self.path / "verdict.json", Verdict)
 
 
@@ -171,14 +172,14 @@ def _plan(config: Config, specs: tuple[RunSpec, ...]) -> dict[str, Any]:
 
 
 class _Plan(BaseModel):
-    """What plan.json holds; read in one go, since there may be ten thousand runs."""
+    """The content of plan.json; validated in one go, since there may be ten thousand runs."""
 
     config_hash: str
     config: dict[str, Any] = {}
     runs: dict[str, RunSpec]
 
 
-class _Timetable(RootModel[dict[str, Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]]]):
+class _RunSeconds(RootModel[dict[str, Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]]]):
     """Seconds by run id."""
 
 
@@ -198,11 +199,11 @@ def _read_plan(path: Path) -> _Plan:
 
 
 def _refuse_foreign(path: Path, config: Config) -> None:
-    """A plan without its configuration is of a process that makes the folder at this moment, or was killed doing it."""
+    """Accept a plan without config.toml if it is of this configuration: another process is making the folder, or died at it."""
     if _read_plan(path).config_hash != config.hash():
         raise FolderError(
-            f"{path}: the plan of another configuration, without its config.toml: a command was stopped here while it made "
-            "the folder, or is making it; delete the file, or give another folder (--out)"
+            f"{path}: the plan of another configuration, without its config.toml: a command was stopped while it made the "
+            "folder, or is making it now; delete the file, or give another folder (--out)"
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -71,6 +70,8 @@ def room(device: torch.device) -> tuple[int, int]:
         return torch.cuda.mem_get_info(device)
     page = os.sysconf("SC_PAGE_SIZE")
     free, total = page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+    import resource  # absent on Windows, where everything but training works
+
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         held = page * int(Path("/proc/self/statm").read_text().split()[0])
