@@ -178,7 +178,7 @@ def test_the_same_name_twice_is_refused(packed, tmp_path):
 
 def test_an_archive_of_another_format_or_of_nothing_is_refused(packed, tmp_path):
     def format_2(files):
-        return files | {MANIFEST: files[MANIFEST].replace(b'"format": 1', b'"format": 2')}
+        return files | {MANIFEST: files[MANIFEST].replace(b'"format": 1', b'"format": 2, "further": {}')}
 
     def no_plan(files):
         manifest = json.loads(files[MANIFEST])
@@ -186,7 +186,7 @@ def test_an_archive_of_another_format_or_of_nothing_is_refused(packed, tmp_path)
         return files | {MANIFEST: json.dumps(manifest).encode()}
 
     cases = {
-        "format 2; accepted: 1": format_2,
+        "found format 2, this version of testbed reads up to format 1: update testbed": format_2,
         "is no manifest": lambda files: files | {MANIFEST: b"{}"},
         "no MANIFEST.json in it": lambda files: {"plan.json": b""},
         "no sweep that can be opened in it": no_plan,

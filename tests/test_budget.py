@@ -13,6 +13,7 @@ from testbed.records import RunSpec
 from testbed.study import Study
 from testbed.study.costs import estimate
 from testbed.training.executors import LocalExecutor, settle_packs
+from testbed.training.executors.budget_guard import BudgetGuard
 from testbed.training.store.ledger import Entry, Ledger, Spend
 from testbed.training.store.spending import affordable, excess
 from testbed.training.sweep import packs, plan
@@ -95,6 +96,24 @@ def test_what_costs_more_than_was_reckoned_is_stopped_with_a_checkpoint(tiny_tom
     freed = begin(tiny_toml, tmp_path / "sweep", *LONG)
     freed.train("grid", Quiet())
     assert table(freed.folder).equals(long_undisturbed)
+
+
+def test_a_running_worker_sees_that_the_budget_was_raised_or_lowered(tiny_toml, tmp_path):
+    path = tmp_path / "sweep"
+    limited = begin(tiny_toml, path, "budget.tokens=1000")
+    with limited.folder.run(limited.grid[0]).claimed(60.0) as claim:
+        claim.renew(10, 10, 1.0, 0.0)  # 10 steps of 256 tokens
+        guard = BudgetGuard(limited.folder)
+        guard.refresh()
+        assert guard.exhausted
+        for settings, exhausted in ((["budget.tokens=3000"], False), (["budget.tokens=2000"], True), ([], False)):
+            begin(tiny_toml, path, *settings)
+
+            def seen(exhausted=exhausted):
+                guard.refresh()
+                return guard.exhausted is exhausted
+
+            wait_for(seen, seconds=30)
 
 
 def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path, slow):

@@ -294,7 +294,8 @@ def test_a_fit_that_was_saved_when_its_column_was_called_lr_is_read(law, column)
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"format": 99}, "no fit of this version"),
+        ({"format": 99}, "found format 99, .* up to format 1: update testbed"),
+        ({"format": "1"}, "no fit"),
         ({"law": "hofmann"}, "unknown law"),
         ({"params": None}, "without what belongs to it"),
         ({"data_digest": "0"}, "the points are not those that were fitted"),

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from testbed.config import Train, load_config
+from testbed.config import Train, Zipf, load_config
 from testbed.errors import ConfigError
 from testbed.records import Engine, Shape
 from testbed.study import Study
 from testbed.study.costs import estimate as estimate_study
+from testbed.training.data import open_source
 from testbed.training.executors import choose_packs
 from testbed.training.executors import pack_choice as packing
 from testbed.training.executors.pack_choice import _side_by_side
@@ -86,15 +87,24 @@ def test_the_most_that_is_held_is_counted_even_if_it_is_let_go():
 def test_where_nobody_counts_memory_it_is_reckoned_by_the_shape(tiny_spec, tiny_source, tmp_path, monkeypatch):
     monkeypatch.setattr(counting, "_PROCESS", tmp_path / "no process")
     assert peak(lambda: "done", CPU) == ("done", None)
-    (found,) = measure([(tiny_spec,)], tiny_source, CPU)
+    (found,) = measure([(tiny_spec,)], lambda _: tiny_source, CPU)
     assert found.memory is None
     assert packing.Way((tiny_spec,), found).memory == estimate(tiny_spec).bytes
+
+
+def test_packs_of_other_data_are_measured_with_their_own(tiny_config):
+    wide = tiny_config.data.model_copy(update={"zipf": Zipf(vocab_size=128)})
+    sources = [open_source(data) for data in (tiny_config.data, wide)]
+    specs = [plan(tiny_config, source.facts).grid[0] for source in sources]
+    by_vocabulary = {source.facts.vocab_size: source for source in sources}
+    found = measure([(spec,) for spec in specs], lambda spec: by_vocabulary[spec.data.vocab_size], CPU)
+    assert all(each.step > 0 for each in found)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_a_run_takes_when_measured_is_what_its_shape_says(tiny_spec, tiny_source, family):
     spec = shaped(tiny_spec, family, rows=64, width=64)
-    (alone,) = measure([(spec,)], tiny_source, CPU)
+    (alone,) = measure([(spec,)], lambda _: tiny_source, CPU)
     assert 0.9 < alone.memory / estimate(spec).bytes < 1.6
 
 
@@ -102,7 +112,7 @@ def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_conf
     made = plan(tiny_config, tiny_source.facts)
     spec = shaped(made.grid[0], "gpt", rows=64, width=64)
     three = packed([spec.model_copy(update={"init_seed": seed}) for seed in range(3)], 3)
-    one, many = measure([(spec,), three], tiny_source, CPU)
+    one, many = measure([(spec,), three], lambda _: tiny_source, CPU)
     assert 2 < many.memory / one.memory < 6  # libraries differ in what a packed product takes in passing
     roomy = choose_packs(made, tiny_config.train, lambda spec: tiny_source, CPU, 1)
     assert set(roomy.run_memory) == {run.run_id for run in roomy.plan.runs}
@@ -117,7 +127,7 @@ def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_conf
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_what_a_run_takes_on_a_gpu_is_what_its_shape_says(tiny_spec, tiny_source):
     spec = shaped(tiny_spec, "gpt", rows=4096, width=256)
-    (found,) = measure([(spec,)], tiny_source, torch.device("cuda"))
+    (found,) = measure([(spec,)], lambda _: tiny_source, torch.device("cuda"))
     assert 0.8 < found.memory / estimate(spec).bytes < 1.6
 
 

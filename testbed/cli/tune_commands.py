@@ -77,7 +77,7 @@ def _subject(
         study = Study.open(path).executed_with(device, workers)
         return study, study.folder.config, path
     config = load_settings(path, overrides, device, workers)
-    home = Path("runs") / config.name
+    home = config.home
     if SweepFolder.exists(home):
         found = Study.open(home)
         if found.folder.config.hash() == config.hash():

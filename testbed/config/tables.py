@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
@@ -304,6 +305,11 @@ class Config(_Table):
         tree = self.model_dump(mode="json", exclude_none=True)
         tree["grid"].pop("vary")
         return Config.model_validate(merged(tree, cell)) if cell else self
+
+    @property
+    def home(self) -> Path:
+        """The folder of the study, unless another one is asked for: runs/NAME in the working directory."""
+        return Path("runs") / self.name
 
     def code(self) -> tuple[str, ...]:
         """Names of classes outside the package ("package.module:Class") that the configuration asks for."""

@@ -13,7 +13,7 @@ from testbed.records.forecast import (
     TargetFacts,
     Verdict,
 )
-from testbed.records.record import Record, as_json, problem, read_record, read_records
+from testbed.records.record import Record, as_json, format_of, problem, read_record, read_records, too_new
 from testbed.records.run_history import Done, Eval, Failed, Notice, Phase, Provenance
 from testbed.records.run_spec import (
     Component,
@@ -57,7 +57,9 @@ __all__ = [
     "TargetFacts",
     "Verdict",
     "as_json",
+    "format_of",
     "problem",
     "read_record",
     "read_records",
+    "too_new",
 ]

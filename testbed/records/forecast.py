@@ -80,6 +80,9 @@ class Retried(Record):
     lr: float
 
 
+FORECAST_FORMAT = 1  # the latest that this version reads
+
+
 class Forecast(Record):
     """A forecast, sealed by its digest: everything that the verdict will be held against.
 
@@ -115,6 +118,7 @@ class Forecast(Record):
     versions: dict[str, str]
     missing: Annotated[tuple[MissingCell, ...], Later] = ()
     retried: Annotated[tuple[Retried, ...], Later] = ()
+    format: Annotated[Positive, Later] = 1
     digest: Annotated[str, Label] = ""
 
     def computed_digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,22 @@ def read_records(path: Path, kind: type[Kind], remedy: str = "take it away") -> 
 @cache
 def _list_of(kind: type[Record]) -> TypeAdapter[Any]:
     return TypeAdapter(list[kind])  # type: ignore[valid-type]
+
+
+def format_of(content: bytes) -> object:
+    """The number `format` of a JSON file, 1 where it has none."""
+    try:
+        tree = json.loads(content)
+    except (ValueError, RecursionError):
+        return 1
+    return tree.get("format", 1) if isinstance(tree, dict) else 1
+
+
+def too_new(found: object, newest: int) -> str | None:
+    """Why a file of format `found` cannot be read where `newest` is the latest that is known; None where it can."""
+    if isinstance(found, int) and found > newest:
+        return f"found format {found}, this version of testbed reads up to format {newest}: update testbed"
+    return None
 
 
 def problem(error: ValidationError) -> str:

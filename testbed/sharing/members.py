@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from testbed.errors import FolderError
 from testbed.records import Record
@@ -14,7 +17,7 @@ from testbed.training.store import SweepFolder
 
 MANIFEST = "MANIFEST.json"
 POINTS = "points.csv"
-FORMAT = 1
+FORMAT = 1  # of an archive: the latest that this version reads, and the one that it writes
 
 _OF_SWEEP = ("certificate.json", "config.toml", "forecast.json", "plan.json", "timetable.json", "verdict.json")
 _OF_RUN = ("done.json", "evals.jsonl", "failed.json", "notices.jsonl", "provenance.jsonl", "spec.json")
@@ -35,7 +38,7 @@ class Member(Record):
 class Manifest(Record):
     """Every file of an archive, by name; `config_hash` is that of the sweep's configuration."""
 
-    format: int
+    format: Annotated[int, Field(ge=1)] = 1
     testbed: str
     name: str
     config_hash: str

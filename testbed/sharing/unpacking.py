@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from testbed.errors import FolderError, TestbedError
 from testbed.files import not_writable
+from testbed.records import format_of, too_new
 from testbed.sharing.folder import new_folder
 from testbed.sharing.members import FORMAT, MANIFEST, Manifest, Member, Packed, belongs
 from testbed.training.store import SweepFolder
@@ -75,13 +76,13 @@ def _checked(archive: Path, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile
 
 
 def _manifest(archive: Path, content: bytes, names: set[str]) -> Manifest:
+    if newer := too_new(format_of(content), FORMAT):
+        raise FolderError(f"{archive}: {newer}")
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors()[0]
         _refuse(archive, f"{MANIFEST} is no manifest ({'.'.join(map(str, problem['loc']))[:200]}: {problem['msg']})")
-    if manifest.format != FORMAT:
-        _refuse(archive, f"an archive of format {manifest.format}; accepted: {FORMAT}")
     for reason, differing in (
         ("is not in the manifest", names - manifest.files.keys()),
         ("is in the manifest, but not in the archive", manifest.files.keys() - names),

@@ -208,9 +208,8 @@ def _study(path: Path, overrides: Sequence[str]) -> tuple[Config, SweepFolder | 
 
 
 def _folder(config: Config) -> SweepFolder | None:
-    home = Path("runs") / config.name
-    if SweepFolder.exists(home):
-        folder = SweepFolder.open(home)
+    if SweepFolder.exists(config.home):
+        folder = SweepFolder.open(config.home)
         return folder if folder.config.hash() == config.hash() else None
     return None
 

@@ -48,9 +48,9 @@ class _Account:
         words = []
         if any(entry.steps for entry in ledger.entries) and (left := ledger.seconds_left(self._workers)):
             words.append(f"about {show_seconds(left)} left")
-        if folder.config.budget is not None:
+        if (budget := folder.budget()) is not None:
             whole = ledger if self.total == len(folder.specs) else Ledger.of(folder)
-            words.append(f"{account(whole.spent, folder.config.budget)} spent")
+            words.append(f"{account(whole.spent, budget)} spent")
         ended = sum(entry.state in ("done", "failed") for entry in ledger.entries)
         return ended, ledger.share, ", ".join(words)
 

@@ -98,7 +98,7 @@ class Study:
     @classmethod
     def create(cls, config: Config, path: Path | None = None) -> Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
-        path = path or Path("runs") / config.name
+        path = path or config.home
         source, made = settle(config, path)
         seconds = None
         if not SweepFolder.exists(path):

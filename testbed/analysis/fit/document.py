@@ -20,6 +20,7 @@ from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import LAWS, Law, find_law, plain_formula
 from testbed.errors import TableError
 from testbed.points import canonical, fit_columns, points_digest
+from testbed.records import too_new
 from testbed.version import versions
 
 _FORMAT = 1
@@ -81,10 +82,11 @@ def as_text(fit: Estimate, level: float) -> str:
 def read(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The fields of the estimate that `to_dict` wrote; TableError where it is none, or its points were changed."""
     found = document.get("format")
+    if newer := too_new(found, _FORMAT):
+        raise TableError(f"{where}: {newer}")
     if found != _FORMAT:
         raise TableError(
-            f"{where}: no fit of this version (format {str(found)[:40]!r}; accepted: {_FORMAT}); write one with testbed fit "
-            "-o FIT.json"
+            f"{where}: no fit (format {str(found)[:40]!r}; accepted: {_FORMAT}); write one with testbed fit -o FIT.json"
         )
     try:
         fields = _Document.model_validate(document)

@@ -21,8 +21,9 @@ class BudgetGuard:
 
     def refresh(self) -> None:
         """Add up the sessions of all runs, unless that was done a moment ago."""
-        budget, started = self._sweep.config.budget, time.monotonic()
-        if budget is None or started < self._next:
+        started = time.monotonic()
+        if started < self._next:
             return
-        self.exhausted = excess(Ledger.of(self._sweep).spent, budget)
+        budget = self._sweep.budget()
+        self.exhausted = budget is not None and excess(Ledger.of(self._sweep).spent, budget)
         self._next = time.monotonic() + _PAUSE * (time.monotonic() - started)

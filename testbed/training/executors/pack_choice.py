@@ -78,7 +78,7 @@ def settle_packs(plan: Plan, train: Train) -> Plan | None:
 
 
 def choose_packs(
-    plan: Plan, train: Train, source: Callable[[RunSpec], TokenSource], device: torch.device, workers: int
+    plan: Plan, train: Train, source_of: Callable[[RunSpec], TokenSource], device: torch.device, workers: int
 ) -> Timetable:
     """Measure the ways to train the runs of each shape on `device`, and take those that end first on so many workers."""
     taken: dict[str, list[Way]] = {}
@@ -88,7 +88,7 @@ def choose_packs(
         role: max(1, workers // processes(specs)) for role, specs in (("grid", plan.grid), ("target", plan.target))
     }
     for role, specs in (("grid", plan.grid), ("target", plan.target)):
-        options = [_ways(runs, train, source(runs[0]), device, available) for runs in same_kind(specs)]
+        options = [_ways(runs, train, source_of, device, available) for runs in same_kind(specs)]
         taken[role] = _first_to_end(options, crews[role])
         sentences += [_why(ways, way, crews[role]) for ways, way in zip(options, taken[role], strict=True)]
         sentences += [_tight(way, available) for way in taken[role]]
@@ -107,7 +107,11 @@ def choose_packs(
 
 
 def _ways(
-    runs: tuple[RunSpec, ...], train: Train, source: TokenSource, device: torch.device, available: int
+    runs: tuple[RunSpec, ...],
+    train: Train,
+    source_of: Callable[[RunSpec], TokenSource],
+    device: torch.device,
+    available: int,
 ) -> list[Way]:
     """The ways that the configuration and the memory allow, smaller packs first."""
     sizes: list[int | None] = [None]
@@ -117,7 +121,7 @@ def _ways(
         sizes += sorted({-(-len(runs) // in_packs) for in_packs in range(1, len(runs) + 1)})
     every = [packed(runs, largest) for largest in sizes]
     settled = _side_by_side([way for way in every if way[0].engine.pack is None or can_pack(way[0])], available)
-    found = measure([packs(each)[0] for each in settled], source, device)
+    found = measure([packs(each)[0] for each in settled], source_of, device)
     return [Way(each, measured) for each, measured in zip(settled, found, strict=True)]
 
 

@@ -13,9 +13,12 @@ from pydantic import BaseModel, Field, RootModel, ValidationError
 from testbed.config import Budget, Config, differences, read_config
 from testbed.errors import FolderError, SealError
 from testbed.files import create_json, read_bytes, write_json, write_text
-from testbed.records import Forecast, RunSpec, Verdict, as_json, problem, read_record
+from testbed.records import Forecast, RunSpec, Verdict, as_json, format_of, problem, read_record, too_new
+from testbed.records.forecast import FORECAST_FORMAT
 from testbed.training.store.lock import hold
 from testbed.training.store.run_folder import RunFolder
+
+SWEEP_FORMAT = 1  # of plan.json and what lies beside it; the latest that this version reads
 
 
 class SweepFolder:
@@ -60,8 +63,8 @@ class SweepFolder:
         """The sweep in `path`; FolderError where there is none or it was changed."""
         if not cls.exists(path):
             raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
-        config = read_config(path / "config.toml")
         plan = _read_plan(path / "plan.json")
+        config = read_config(path / "config.toml")
         if plan.config_hash != config.hash():
             changed = "; ".join(differences(plan.config, config.identity())) if plan.config else "another hash"
             raise FolderError(
@@ -73,10 +76,11 @@ class SweepFolder:
     def extended(self, specs: tuple[RunSpec, ...]) -> SweepFolder:
         """The same folder, with those of these runs added to its plan that are not in it yet."""
         with self.owned():
-            there = SweepFolder.open(self.path).specs
-            known = {spec.run_id for spec in there}
-            every = there + tuple(spec for spec in specs if spec.run_id not in known)
-            write_json(self.path / "plan.json", _plan(self.config, every))
+            there = _read_plan(self.path / "plan.json")
+            every = tuple(
+                (there.runs | {spec.run_id: spec for spec in specs if spec.run_id not in there.runs}).values()
+            )
+            write_json(self.path / "plan.json", _plan(self.config, every, there.format))
         return SweepFolder(self.path, self.config, every)
 
     def run(self, spec: RunSpec) -> RunFolder:
@@ -143,11 +147,15 @@ class SweepFolder:
         """The sealed forecast; SealError where there is none or it was changed."""
         path = self.forecast_path
         try:
-            forecast = Forecast.model_validate_json(read_bytes(path))
+            content = read_bytes(path)
+            forecast = Forecast.model_validate_json(content)
         except FileNotFoundError:
             raise SealError(f"{path}: no forecast is sealed yet; seal it with testbed predict {self.path}") from None
         except ValidationError as error:
-            raise SealError(f"{path}: not a forecast ({problem(error)})") from None
+            newer = too_new(format_of(content), FORECAST_FORMAT)
+            raise SealError(f"{path}: {newer or f'not a forecast ({problem(error)})'}") from None
+        if newer := too_new(forecast.format, FORECAST_FORMAT):
+            raise SealError(f"{path}: {newer}")
         if forecast.digest != forecast.computed_digest():
             raise SealError(f"{path}: changed after it was sealed (its digest no longer matches); it cannot be judged")
         return forecast
@@ -166,14 +174,15 @@ def _write_config(path: Path, config: Config) -> None:
     write_text(path / "config.toml", header + config.to_toml())
 
 
-def _plan(config: Config, specs: tuple[RunSpec, ...]) -> dict[str, Any]:
+def _plan(config: Config, specs: tuple[RunSpec, ...], format: int = SWEEP_FORMAT) -> dict[str, Any]:
     runs = {spec.run_id: as_json(spec) for spec in specs}
-    return {"config_hash": config.hash(), "config": config.identity(), "runs": runs}
+    return {"format": format, "config_hash": config.hash(), "config": config.identity(), "runs": runs}
 
 
 class _Plan(BaseModel):
     """The content of plan.json; validated in one go, since there may be ten thousand runs."""
 
+    format: int = 1
     config_hash: str
     config: dict[str, Any] = {}
     runs: dict[str, RunSpec]
@@ -185,16 +194,21 @@ class _RunSeconds(RootModel[dict[str, Annotated[float, Field(ge=0, le=1e12, allo
 
 def _read_plan(path: Path) -> _Plan:
     try:
-        plan = _Plan.model_validate_json(read_bytes(path))
+        content = read_bytes(path)
+        plan = _Plan.model_validate_json(content)
     except ValidationError as error:
         reason: object = problem(error)
+        newer = too_new(format_of(content), SWEEP_FORMAT)
     except OSError as error:
-        reason = error
+        reason, newer = error, None
     else:
+        newer = too_new(plan.format, SWEEP_FORMAT)
         changed = next((run_id for run_id, spec in plan.runs.items() if run_id != spec.run_id), None)
-        if changed is None and plan.runs:
+        if changed is None and plan.runs and newer is None:
             return plan
         reason = "no runs in it" if changed is None else f"{changed[:100]!r} is not the id of its run"
+    if newer:
+        raise FolderError(f"{path}: {newer}")
     raise FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
 
 

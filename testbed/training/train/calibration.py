@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -41,20 +41,25 @@ class Measured:
         return spec.steps * self.step + evaluations * self.evaluation
 
 
-def measure(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, device: torch.device) -> list[Measured]:
+def measure(
+    packs: Sequence[tuple[RunSpec, ...]], source_of: Callable[[RunSpec], TokenSource], device: torch.device
+) -> list[Measured]:
     """What packs take on `device`, one thread on a CPU: times are medians of rounds in which each takes its turn.
 
     An evaluation is reckoned, as a step's third (its forward pass) for as many windows as it has. Of a run
     of several processes one process's share is measured, without what they exchange.
     """
     threads = torch.get_num_threads()
+    sources = [source_of(pack[0]) for pack in packs]
     if device.type == "cpu":
         torch.set_num_threads(1)
     try:
         make_repeatable(packs[0][0].deterministic)
         if device.type == "cpu":
-            _started(packs[0], source, device)  # libraries take what they keep
-        started = [peak(partial(_started, pack, source, device), device) for pack in packs]
+            _started(packs[0], sources[0], device)  # libraries take what they keep
+        started = [
+            peak(partial(_started, pack, source, device), device) for pack, source in zip(packs, sources, strict=True)
+        ]
         learners, memory = [learner for learner, _ in started], [most for _, most in started]
         del started
         counts = [max(_LEAST, round(_ROUND_SECONDS / _timed(learner, range(1), device))) for learner in learners]
@@ -70,7 +75,7 @@ def measure(packs: Sequence[tuple[RunSpec, ...]], source: TokenSource, device: t
     medians = [scale * median(times) for scale, times in zip(scales, zip(*rounds, strict=True), strict=True)]
     return [
         Measured(step, step / 3 * len(source.validation()) * pack[0].shape.seq_len / pack[0].batch_tokens, most)
-        for step, most, pack in zip(medians, memory, packs, strict=True)
+        for step, most, pack, source in zip(medians, memory, packs, sources, strict=True)
     ]
 
 
