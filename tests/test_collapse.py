@@ -9,7 +9,7 @@ import pytest
 from testbed.analysis.certificate.collapse import collapse
 from testbed.analysis.certificate.outliers import find_outliers
 from testbed.analysis.forecast import fit_laws
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from tests.helpers.planted_sweep import planted_points
 
 WIDTHS = (16, 24, 32, 48)

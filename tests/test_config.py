@@ -1,8 +1,9 @@
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from testbed.config import check_config, differences, load_config
+from testbed.config import check_config, differences, load_config, read_config
 from testbed.errors import ConfigError
 
 
@@ -33,7 +34,7 @@ MISTAKES = {
     "train.lr=-1.0": "train.lr: found -1.0, should be greater than 0; accepted: peak learning rate",
     "train.lr=nan": "train.lr: found nan, should be a finite number",
     "train.lr=true": "train.lr: found True, should be a valid number",
-    "grid.widths=[8, -16]": "grid.widths[1]: found -16, should be greater than or equal to 1; accepted: rungs",
+    "grid.widths=[8, -16]": "grid.widths[1]: found -16, should be greater than or equal to 1; accepted: widths",
     "grid.widths=[8, 8]": "grid.widths: found [8, 8], a list with at least one value, each only once",
     "grid.widths=[]": "grid.widths: found [], a list with at least one value, each only once",
     "grid.widths=[8, 12]": "width 12 is not a multiple of model.head_size (8)",
@@ -105,3 +106,12 @@ def test_overrides_that_are_none(tiny_toml, override):
 
 def test_differences_are_dotted():
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}, "d": 4}) == ["a.b: 1 -> 3", "d: None -> 4"]
+
+
+def test_the_recipe_of_ones_own_configuration_may_be_imported(tiny_toml):
+    config = read_config(tiny_toml, ['train.schedule="some.module:Schedule"', 'train.parts=["other.module:Part"]'])
+    assert config.code() == ("some.module:Schedule", "other.module:Part")
+
+
+def test_a_study_lives_in_runs_by_its_name(tiny_config):
+    assert tiny_config.home == Path("runs/tiny")

@@ -7,8 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from testbed.config import Data
-from testbed.config.tables import HuggingFace
+from testbed.config import Data, HuggingFace
 from testbed.errors import DataError
 from testbed.training.data import open_source
 from tests.helpers.corpora import text_data

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.analysis.forecast import Circumstances, check_design, fit_laws, judge, make_forecast
 from testbed.analysis.laws import LAWS
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.errors import ConfigError
 from testbed.records import Forecast, TargetFacts
 from tests.helpers.planted import PLANTED

@@ -11,7 +11,7 @@ from testbed.analysis.certificate.corners import judge_corners
 from testbed.analysis.certificate.learning_rates import follow, shifts
 from testbed.analysis.certificate.valley import excesses, vertices
 from testbed.analysis.forecast import fit_laws
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.errors import TableError
 from tests.helpers.brackets import PLACES, brackets
 from tests.helpers.planted_sweep import planted_points

@@ -8,7 +8,7 @@ from testbed.analysis.forecast import Circumstances, compute_equivalent, fit_law
 from testbed.analysis.forecast.baselines import baselines
 from testbed.analysis.forecast.entropy import entropy
 from testbed.analysis.report.study import sentences as words
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.errors import TableError
 from testbed.records import Forecast, Verdict
 from tests.helpers.planted_sweep import TRUTH, clean, planted_forecast, planted_points, target_facts

@@ -1,4 +1,4 @@
-"""What a sweep may spend; no part of what decides a result."""
+"""The table [budget]: what a sweep may spend, which is not part of its identity."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from testbed.config.values import Count
 
 
 class Budget(Table):
-    """What the sweep may spend in all; it stops before it would spend more, and can be raised later."""
+    """The table [budget]. The sweep stops before it would spend more; the budget can be raised while it runs or later."""
 
     flops: Count | None = Field(None, description="training FLOPs")
     tokens: Count | None = Field(None, description="training tokens")
     device_minutes: float | None = Field(
-        None, gt=0, description="minutes of devices (CPU cores or GPUs at work): two for a minute are two minutes"
+        None, gt=0, description="device minutes (CPU cores or GPUs at work): two devices for one minute are two"
     )
 
     @model_validator(mode="after")

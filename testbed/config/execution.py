@@ -1,4 +1,4 @@
-"""Where and how runs are executed, no part of their identity; and what is asked of clusters' schedulers."""
+"""The table [execution]: where and how runs are executed, which is not part of their identity."""
 
 from __future__ import annotations
 
@@ -31,26 +31,28 @@ Bytes = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
 
 
 class Slurm(Table):
-    """A Slurm cluster; what is not given is left to the cluster's own settings."""
+    """The table [execution.slurm]; keys that are not given are left to the cluster's defaults."""
 
     partition: Name | None = Field(None, description="partition of the jobs")
-    account: Name | None = Field(None, description="account that pays")
+    account: Name | None = Field(None, description="account that is charged")
     qos: Name | None = Field(None, description="quality of service")
     time: Seconds = Field(
-        14_400.0, ge=60, description='time limit of a job, such as "4h"; a run that needs longer is queued again'
+        14_400.0, ge=60, description='time limit of a job, for example "4h"; a run that needs longer is queued again'
     )
     notice: Seconds = Field(120.0, ge=1, description="time before the limit at which a run writes its checkpoint")
     cpus: int = Field(1, ge=1, le=1024, description="CPUs for each process of a run")
-    memory: Bytes | None = Field(None, description='bytes for a job, such as "16G"; the plan\'s estimate if not given')
-    poll: Seconds = Field(10.0, ge=0.1, description="time between two looks at the queue")
+    memory: Bytes | None = Field(
+        None, description='bytes for a job, for example "16G"; by default the plan\'s estimate'
+    )
+    poll: Seconds = Field(10.0, ge=0.1, description="time between two queries of the queue")
     extra: dict[Key, str | int | bool] = Field(
         default_factory=dict,
-        description='further options of sbatch by their long names, such as { constraint = "a100" }',
+        description='further options of sbatch by their long names, for example { constraint = "a100" }',
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.notice > self.time / 4:  # Slurm looks at its clock now and then, and may tell a minute early
+        if self.notice > self.time / 4:  # Slurm checks its clock periodically and may signal a minute early
             raise ValueError("notice is at most a quarter of time")
         return self
 
@@ -68,7 +70,7 @@ class Slurm(Table):
 
 
 class Ray(Table):
-    """A Ray cluster."""
+    """The table [execution.ray]."""
 
     address: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/\[\]-]*$", max_length=256)] = Field(
         "auto", description='"auto" (the cluster of this machine), "local" (a new one here) or "host:port"'
@@ -80,17 +82,17 @@ class Ray(Table):
 
 
 class Execution(Table):
-    """Where and how the runs are executed; no part of their identity."""
+    """The table [execution]."""
 
     executor: Text = Field("local", description='"local", "slurm", "ray" or "package.module:Class"')
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description='"auto", "cpu" or "cuda"')
-    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; one a core or a GPU if not given")
+    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; by default one per core or GPU")
     checkpoint_seconds: float = Field(60.0, gt=0, description="longest time between two checkpoints of a run")
     lease_seconds: float = Field(
-        60.0, ge=1, description="a run whose owner on another machine gives no sign for so long is taken over"
+        60.0, ge=1, description="a run is taken over when its owner on another machine has been silent for this long"
     )
     hang_seconds: float = Field(
-        900.0, ge=1, description="a worker that does no step for so long is ended, and its runs are tried again"
+        900.0, ge=1, description="a worker that makes no step for this long is ended, and its runs are retried"
     )
-    slurm: Slurm | None = Field(None, description="what the slurm executor asks of its cluster")
-    ray: Ray | None = Field(None, description="what the ray executor asks of its cluster")
+    slurm: Slurm | None = Field(None, description="settings of the slurm executor")
+    ray: Ray | None = Field(None, description="settings of the ray executor")

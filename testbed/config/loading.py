@@ -1,6 +1,6 @@
-"""Reading a configuration: TOML, `a.b=value` overrides, and messages that name every mistake.
+"""Reads a configuration: TOML with `a.b=value` overrides.
 
-A message gives the file, the dotted key, what was found, what is accepted and a likely spelling.
+The error lists every mistake with the file, the dotted key, what was found, what is accepted and a likely spelling.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from testbed.config.builtin import builtin_configs, find_config
-from testbed.config.tables import Config
+from testbed.config.config import Config
 from testbed.errors import ConfigError
 from testbed.registry import allow_code
 
 _LONGEST = 1_000_000  # bytes of a configuration
 _MOST_DOTS = 200  # on one of its lines
-_MOST_TOLD = 20  # mistakes in one message
+_MOST_SHOWN = 20  # mistakes in one message
 _LONGEST_SHOWN = 120  # characters of what was found
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # in an override: they could begin another key
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # in an override, where they could start another key
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The caller's own configuration: read a TOML file, apply `a.b=value` overrides, and check everything.
+    """Read the caller's own configuration: a TOML file with `a.b=value` overrides, checked completely.
 
-    ConfigError lists every mistake. Classes outside the package that it names may be imported from then on.
+    Classes outside the package that it names may be imported from now on.
+
+    Raises:
+        ConfigError: The file cannot be read, or the configuration has mistakes; the message lists all of them.
     """
     config = read_config(path, overrides)
     allow_code(*config.code())
@@ -38,7 +41,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The same of anyone's configuration, such as that of a sweep's folder: what it names is not agreed to."""
+    """Read anyone's configuration, for example that of a sweep's folder, without consent to import what it names.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
     path = find_config(Path(path))
     try:
         with path.open("rb") as file:
@@ -67,13 +74,17 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def check_config(tree: dict[str, Any], where: str) -> Config:
-    """`tree` as a Config; `where` names it in the messages."""
+    """`tree` as a Config; messages call it `where`.
+
+    Raises:
+        ConfigError: The tree has mistakes; the message lists all of them.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         lines = list(dict.fromkeys(_explain(dict(mistake), tree) for mistake in error.errors()))
-        more = [f"and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
-        raise ConfigError("\n".join(f"{where}: {line}" for line in lines[:_MOST_TOLD] + more)) from None
+        more = [f"and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
+        raise ConfigError("\n".join(f"{where}: {line}" for line in lines[:_MOST_SHOWN] + more)) from None
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -89,9 +100,10 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """The TOML in `text`; ValueError says what is wrong with it.
+    """The TOML in `text`; raises ValueError for any mistake.
 
-    The parser takes time and memory that grow as the square of the parts of a dotted key.
+    Lines with many dots are refused before they are parsed: time and memory of tomllib grow as the square of the
+    parts of a dotted key.
     """
     if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
         raise ValueError(f"a line has more than {_MOST_DOTS} dots")
@@ -144,7 +156,7 @@ def _explain(mistake: dict[str, Any], tree: dict[str, Any]) -> str:
 
 
 def _written(mistake: dict[str, Any], tree: Any) -> list[str | int]:
-    """The mistake's place without the tried alternatives of a union, which pydantic puts into it and no user wrote."""
+    """The mistake's location as the user wrote it: pydantic's has the alternatives of unions in it."""
     path: list[str | int] = []
     for part in mistake["loc"]:
         if isinstance(tree, list) and isinstance(part, int):

@@ -1,4 +1,4 @@
-"""What all tables of a configuration have in common."""
+"""Base classes of all tables of a configuration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from testbed.identity import Identified
 
 
 class Table(Identified):
-    """Strict and frozen: no key that is not known, no value that has to be converted, no NaN."""
+    """A frozen table; unknown keys, values of another type and NaN are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class OpenTable(Table):
-    """One in which components have tables of their own, [train.prune] for one; the component checks it."""
+    """A table that may also hold tables of components, for example [train.prune], which the component checks."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)

@@ -1,4 +1,4 @@
-"""Where losses are shown while runs are trained; no part of what decides a result."""
+"""The table [tracker]: where losses are shown while runs are trained, which is not part of a study's identity."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def _one_or_many(value: Any) -> Any:
 
 
 class Tracker(Table):
-    """Trackers that are told every loss beside the record, which is each run's evals.jsonl."""
+    """The table [tracker]: trackers that receive a copy of every loss; the record is each run's evals.jsonl."""
 
     kind: Annotated[tuple[Literal["tensorboard", "wandb"], ...], BeforeValidator(_one_or_many)] = Field(
         min_length=1, description='"tensorboard", "wandb" or a list of both'
     )
-    project: FolderName | None = Field(None, description="W&B's project; the study's name if not given")
-    entity: Text | None = Field(None, description="W&B's user or team; its default if not given")
+    project: FolderName | None = Field(None, description="project in W&B; by default the name of the study")
+    entity: Text | None = Field(None, description="user or team in W&B; by default that of the login")
     offline: bool = Field(
         False, description="W&B: keep everything on disk, for wandb sync (as WANDB_MODE=offline does)"
     )
-    dir: FolderName = Field("trackers", description="where they write, a folder in the sweep's")
+    dir: FolderName = Field("trackers", description="folder inside the sweep's in which trackers write")

@@ -1,4 +1,4 @@
-"""What may stand at a key: counts, seeds, names and texts, with their ranges."""
+"""Types of the values: counts, seeds, names and texts, with their ranges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from testbed.units import parse_count
 
 
 def as_tuple(value: Any) -> Any:
-    """A list, which is what TOML has, as the tuple that a frozen table keeps."""
+    """A list (of TOML) as the tuple that a frozen table holds; any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -40,7 +40,7 @@ _Many = (BeforeValidator(as_tuple), AfterValidator(_distinct))
 Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
 BatchTokens = Annotated[int | Literal["auto"], BeforeValidator(lambda v: v if v == "auto" else parse_count(v))]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Counts = Annotated[tuple[Count, ...], *_Many]
+CountList = Annotated[tuple[Count, ...], *_Many]
 Seeds = Annotated[tuple[Seed, ...], *_Many]
 DataSeeds = Literal["own"] | Seeds
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], *_Many]

@@ -1,4 +1,4 @@
-"""What a grid varies beside sizes, horizons and seeds: any keys of the configuration, each with the values that it takes."""
+"""Axes of a grid besides sizes, horizons and seeds: any keys of the configuration, each with a list of values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from itertools import product
 from typing import Any
 
 Value = int | float | str | bool
-Cell = Mapping[str, Value]  # dotted key -> the value that it has in one cell of the grid
+Cell = Mapping[str, Value]  # dotted key -> its value in one cell of the grid
 
 
 def axes(vary: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Value, ...]]:
-    """Dotted keys with their values, of a table that has the configuration's shape and lists for values."""
+    """Dotted keys with their values; `vary` has the shape of a configuration, with lists at its leaves.
+
+    Raises ValueError for a leaf that is not a list of different values.
+    """
     found: dict[str, tuple[Value, ...]] = {}
     for key, value in vary.items():
         if isinstance(value, Mapping):
@@ -24,13 +27,13 @@ def axes(vary: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Value, ..
 
 
 def cells(vary: Mapping[str, Any]) -> Iterator[dict[str, Value]]:
-    """Every combination of the values; one empty cell where nothing varies."""
+    """Every combination of the values in `vary`; one empty cell if it is empty."""
     by_key = axes(vary)
     return (dict(zip(by_key, values, strict=True)) for values in product(*by_key.values()))
 
 
 def merged(tree: dict[str, Any], cell: Cell) -> dict[str, Any]:
-    """A configuration's tree with a cell's values in it."""
+    """The tree of a configuration with the values of `cell` set in place."""
     for key, value in cell.items():
         *tables, last = key.split(".")
         at = tree

@@ -5,7 +5,7 @@ import pandas as pd
 
 from testbed.analysis.forecast import Circumstances, fit_laws, make_forecast
 from testbed.analysis.laws import LAWS
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.records import Forecast, TargetFacts
 
 TRUTH = {

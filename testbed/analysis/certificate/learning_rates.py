@@ -18,7 +18,7 @@ from testbed.analysis.certificate.corners import Corner, Range
 from testbed.analysis.certificate.valley import Valley, vertices
 from testbed.analysis.fit import Fit
 from testbed.analysis.forecast.rule import fit_laws
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.records import Record
 
 Array = NDArray[np.float64]

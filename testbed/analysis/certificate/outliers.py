@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from testbed.analysis.fit import Fit, fit_law
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.records import Record
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import find_law
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.records import Entropy, Interval
 
 _WIDEST = 0.15  # width of an interval that identifies E, as a share of its middle

@@ -19,7 +19,7 @@ from testbed.analysis.forecast.baselines import baselines
 from testbed.analysis.forecast.combination import combine, resampling_sd
 from testbed.analysis.forecast.entropy import entropy
 from testbed.analysis.laws import Law, find_law
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.errors import ConfigError, TableError
 from testbed.points import annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, MissingCell, Retried, TargetFacts
