@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from testbed.errors import TableError
 from testbed.points import filter_rows
-from testbed.points.expressions import WORDS, columns_of, quoted
-from testbed.points.parsing import parse
-from testbed.points.where import computed
+from testbed.points.expressions import columns_of, computed, parse, quoted
+from testbed.points.expressions.tree import WORDS
 
 TABLE = pd.DataFrame(
     {
@@ -80,6 +79,8 @@ TABLE = pd.DataFrame(
         ("1 < 2", [0, 1, 2, 3, 4]),
         ("loss / 0 > 1", [0, 1, 2, 3, 4]),
         ("0 * n is null", [4]),
+        ("9 ** 9 ** 9 ** 9 > n", [0, 1, 2, 3]),
+        ("10 ** 400 == 2 ** 100000 and n == 1e8", [0]),
         (" or ".join(f"tokens == {i}" for i in range(3000)), [4]),
         (f"tokens {'+ 1 ' * 3000}< 3002", [4]),
         (f"{'not ' * 3000}n == 1e8", [0]),
@@ -112,6 +113,14 @@ def test_the_rows_that_are_kept(expression, rows):
         ("max(n) > 1", 4, "found '('; accepted: and, or"),
         ("__import__('os') == 1", 11, "found '('"),
         ("lambda: 1", 7, "found ':'"),
+        ("n.__class__ == 1", 2, "found '.__class__'; accepted"),
+        ("().__class__ > n", 3, "found '.__class__'; accepted"),
+        ("[n for n in (1, 2)] > 0", 1, "found '['; accepted: a column"),
+        ("n[0] > 1", 2, "found '['; accepted: and, or"),
+        ("f'{n}' > 1", 2, "found '{n}'; accepted: and, or"),
+        ("n if final else 1", 3, "found 'if'; accepted: and, or"),
+        ("(n := 3) > 1", 4, "found ':'"),
+        ("(not " * 10_000 + "final" + ")" * 10_000, 202, "parentheses nested deeper than 40"),
         ("nn > 1", 1, "no column nn; the table has n, tokens, loss, optimizer"),
         ("N > 1", 1, "no column N"),
         ("n == null", 6, "found null; write COLUMN is null"),

@@ -1,13 +1,13 @@
 """The points table: one row a loss. From here on a table of anyone's runs is as good as our own.
 
 `table` reads and writes it, `columns` describes its columns, `mapping` finds the columns that a law needs in a
-foreign table and reads them as numbers, `where` selects rows by an expression.
+foreign table and reads them as numbers, `expressions` selects rows by a condition.
 """
 
 from testbed.points.columns import COLUMNS, POINTS_COLUMNS, Column, canonical, column_named, key_columns
+from testbed.points.expressions import filter_rows
 from testbed.points.mapping import derived_columns, fit_columns, map_columns, points_digest
 from testbed.points.table import annealed_only, read_table, without_target, write_table
-from testbed.points.where import filter_rows
 
 __all__ = [
     "COLUMNS",

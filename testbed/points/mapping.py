@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from testbed.errors import TableError
 from testbed.points.columns import COLUMNS, canonical, column_named
-from testbed.points.expressions import columns_of, quoted, short
-from testbed.points.numbers import column_of, listed, row_number, to_floats
-from testbed.points.parsing import parse
-from testbed.points.where import computed
+from testbed.points.expressions import columns_of, computed, parse, quoted
+from testbed.points.numbers import column_of, listed, row_number, short, to_floats
 
 
 def map_columns(

@@ -1,4 +1,4 @@
-"""What a column holds, and its numbers: strict, since a value that is guessed spoils a fit unseen."""
+"""Reads the numbers of a column, strictly: a guessed value would spoil a fit without a sign."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TableError
-from testbed.points.expressions import short
 from testbed.units import parse_count
 
-Kind = Literal["number", "text", "truth", "other"]
+ValueKind = Literal["number", "text", "truth", "other"]
 
-_INFERRED: dict[str, Kind] = {
+_INFERRED: dict[str, ValueKind] = {
     "integer": "number",
     "floating": "number",
     "mixed-integer-float": "number",
@@ -32,7 +31,11 @@ _MOST_LISTED = 60
 
 
 def column_of(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
-    """The one column of that name; TableError where there is none, or more than one."""
+    """The column of that name.
+
+    Raises:
+        TableError: The table has no such column, or several.
+    """
     count = list(table.columns).count(name)
     if count != 1:
         found = "no column" if count == 0 else f"{count} columns"
@@ -40,22 +43,27 @@ def column_of(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
     return table[name]
 
 
+def short(text: str) -> str:
+    """The text for a message: whole, or its first 100 characters."""
+    return text if len(text) <= 100 else f"{text[:99]}…"
+
+
 def listed(table: pd.DataFrame) -> str:
-    """The table's columns, the first 60 of them."""
+    """The names of the table's columns, for a message: the first 60."""
     names = [short(str(name)) for name in table.columns[:_MOST_LISTED]]
     more = f" and {len(table.columns) - _MOST_LISTED} more" if len(table.columns) > _MOST_LISTED else ""
     return ", ".join(names) + more
 
 
 def row_number(table: pd.DataFrame, position: int) -> int:
-    """The row as the user counts it, from 1: in the whole table where `table` is a part of one, in its order."""
+    """The 1-based row number in the user's file, also when `table` is a filtered part of it."""
     index = table.index
     ours = pd.api.types.is_integer_dtype(index.dtype) and index.is_monotonic_increasing and index.is_unique
     return (int(index[position]) if ours and index[0] >= 0 else position) + 1
 
 
-def kind_of(column: pd.Series[Any]) -> Kind:
-    """What a column holds, missing values aside; a column of texts and numbers holds texts."""
+def kind_of(column: pd.Series[Any]) -> ValueKind:
+    """The kind of a column's values, apart from missing ones; texts and numbers together are texts."""
     types = pd.api.types
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(object)
@@ -69,7 +77,7 @@ def kind_of(column: pd.Series[Any]) -> Kind:
 
 
 def to_floats(column: pd.Series[Any], counts: bool) -> NDArray[np.float64]:
-    """The column's numbers [rows], nan where one is missing or no number; texts are read as `text_to_float` does."""
+    """The column's numbers [rows], nan where one is missing or not a number; texts are read by `text_to_float`."""
     kind = kind_of(column)
     if kind in ("truth", "other"):
         return np.full(len(column), np.nan)
@@ -79,12 +87,15 @@ def to_floats(column: pd.Series[Any], counts: bool) -> NDArray[np.float64]:
 
 
 def values_to_floats(values: Iterable[Any], counts: bool) -> NDArray[np.float64]:
-    """Each value as a number, nan where it is none: truths and complex numbers are not."""
+    """Each value as a number; nan for anything else, truths and complex numbers too."""
     return np.array([_float(value, counts) for value in values], dtype=np.float64)
 
 
 def text_to_float(text: str, counts: bool) -> float:
-    """1e9 or 1_000; with `counts` also 7B or 410m. Nan for anything else: in 1,000 the comma may mean two things."""
+    """The number of a text such as 1e9 or 1_000, with `counts` also 7B or 410m; else nan.
+
+    So is 1,000, whose comma separates thousands in some places and decimals in others.
+    """
     try:
         return float(text)
     except ValueError:

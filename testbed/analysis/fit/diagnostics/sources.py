@@ -19,8 +19,7 @@ from testbed.analysis.fit.resampling import Rows
 from testbed.analysis.fit.solver import follow
 from testbed.errors import TableError
 from testbed.points import column_named
-from testbed.points.expressions import columns_of
-from testbed.points.parsing import parse
+from testbed.points.expressions import columns_of, parse
 
 Array = NDArray[np.float64]
 

@@ -1,9 +1,10 @@
-"""Expressions over a table's columns, as a tree: `n >= 1e8 and run in ("a", "b")`, or `flops / (6 * n)`."""
+"""The tree of an expression. Every node has `at`, the position in the text (from 0) at which it begins."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from testbed.errors import TableError
 
@@ -11,15 +12,15 @@ WORDS = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
 
 
 @dataclass(frozen=True)
-class Literal:
-    """A number (whole ones stay exact), a text in quotes, true or false. `at` is where in the text it stands."""
+class Constant:
+    """A number (whole ones stay exact), a text in quotes, true or false."""
 
     value: int | float | str | bool
     at: int
 
 
 @dataclass(frozen=True)
-class Column:
+class Name:
     """A column of the table."""
 
     name: str
@@ -36,7 +37,7 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Compare:
     """first op second op third …: every neighbouring pair has to hold."""
 
     first: Node
@@ -45,16 +46,16 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Membership:
+class In:
     """part in (values)."""
 
     part: Node
-    values: tuple[Literal, ...]
+    values: tuple[Constant, ...]
     at: int
 
 
 @dataclass(frozen=True)
-class Missing:
+class IsNull:
     """part is null."""
 
     part: Node
@@ -70,34 +71,27 @@ class Not:
 
 
 @dataclass(frozen=True)
-class Every:
-    """part and part and …"""
+class Logical:
+    """part and part and …, or part or part or …"""
 
+    word: Literal["and", "or"]
     parts: tuple[Node, ...]
     at: int
 
 
-@dataclass(frozen=True)
-class Some:
-    """part or part or …"""
-
-    parts: tuple[Node, ...]
-    at: int
-
-
-Node = Literal | Column | Arithmetic | Comparison | Membership | Missing | Not | Every | Some
+Node = Constant | Name | Arithmetic | Compare | In | IsNull | Not | Logical
 
 
 def columns_of(node: Node) -> tuple[str, ...]:
     """The columns that an expression names, each once, in the order in which they appear."""
     match node:
-        case Column(name):
+        case Name(name):
             return (name,)
-        case Arithmetic(first, rest) | Comparison(first, rest):
+        case Arithmetic(first, rest) | Compare(first, rest):
             parts: tuple[Node, ...] = (first, *(part for _, part in rest))
-        case Membership(part) | Missing(part) | Not(part):
+        case In(part) | IsNull(part) | Not(part):
             parts = (part,)
-        case Every(several) | Some(several):
+        case Logical(parts=several):
             parts = several
         case _:
             parts = ()
@@ -105,14 +99,9 @@ def columns_of(node: Node) -> tuple[str, ...]:
 
 
 def quoted(column: str) -> str:
-    """A column's name as an expression writes it: in backticks where it is no plain word."""
+    """A column's name as an expression writes it: in backticks unless it is a plain word."""
     plain = re.fullmatch(r"[^\W\d]\w*", column) and column.lower() not in WORDS
     return column if plain else f"`{column}`"
-
-
-def short(text: str) -> str:
-    """The text as a message shows it: whole, or its first 100 characters."""
-    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def fault(text: str, at: int, where: str, problem: str) -> TableError:

@@ -1,9 +1,11 @@
-"""From the text of an expression to its tree. Nothing is ever run as Python: there are no calls and no attributes.
+"""Parses the text of an expression, by recursive descent. The language, from what binds least to what binds most:
 
-    or   and   not   == != < <= > >= (also a < b < c), in (…), not in (…), is null, is not null
-    + -   * /   **   ( )   column   `odd column`   12   1e9   7B   "text"   'text'   true   false
+    or, and, not
+    == != < <= > >= (also a < b < c), in (…), not in (…), is null, is not null
+    + and -, * and /, **
+    ( ), column, `odd column`, 12, 1e9, 7B, "text", 'text', true, false
 
-The upper lines bind less than the lower ones, and in a line the left less than the right.
+Words are read in any case.
 """
 
 from __future__ import annotations
@@ -11,23 +13,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from testbed.errors import TableError
-from testbed.points.expressions import (
+from testbed.points.expressions.tree import (
     WORDS,
     Arithmetic,
-    Column,
-    Comparison,
-    Every,
-    Literal,
-    Membership,
-    Missing,
+    Compare,
+    Constant,
+    In,
+    IsNull,
+    Logical,
+    Name,
     Node,
     Not,
-    Some,
     fault,
-    short,
 )
+from testbed.points.numbers import short
 from testbed.units import parse_count
 
 _TOKEN = re.compile(
@@ -52,7 +54,11 @@ class _Token:
 
 
 def parse(text: str, where: str) -> Node:
-    """The tree of an expression; TableError says at which character it makes no sense, and what would."""
+    """The tree of an expression; `where` is where it stands, for messages.
+
+    Raises:
+        TableError: It is not an expression; with the first wrong character, and what would be accepted there.
+    """
     return _Parser(text, where).whole()
 
 
@@ -64,7 +70,7 @@ class _Parser:
         self.depth = 0
 
     def whole(self) -> Node:
-        node = self._some()
+        node = self._or()
         if self.token.kind != "end":
             raise self._unexpected("and, or, a comparison, or the end")
         return node
@@ -73,17 +79,17 @@ class _Parser:
     def token(self) -> _Token:
         return self.tokens[self.next]
 
-    def _some(self) -> Node:
-        at, parts = self.token.at, [self._every()]
-        while self._take("or"):
-            parts.append(self._every())
-        return parts[0] if len(parts) == 1 else Some(tuple(parts), at)
+    def _or(self) -> Node:
+        return self._logical("or", self._and)
 
-    def _every(self) -> Node:
-        at, parts = self.token.at, [self._negation()]
-        while self._take("and"):
-            parts.append(self._negation())
-        return parts[0] if len(parts) == 1 else Every(tuple(parts), at)
+    def _and(self) -> Node:
+        return self._logical("and", self._negation)
+
+    def _logical(self, word: Literal["and", "or"], part: Callable[[], Node]) -> Node:
+        at, parts = self.token.at, [part()]
+        while self._take(word):
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else Logical(word, tuple(parts), at)
 
     def _negation(self) -> Node:
         at, negated = self.token.at, False
@@ -97,16 +103,16 @@ class _Parser:
         if self._take("is"):
             negated = self._take("not")
             self._demand("null", "null, as in: is null, is not null")
-            return Not(Missing(first, at), at) if negated else Missing(first, at)
+            return Not(IsNull(first, at), at) if negated else IsNull(first, at)
         negated = self._take("not")
         if negated or self._is("in"):
             self._demand("in", "in, as in: not in (1, 2)")
-            inside = Membership(first, self._values(), at)
+            inside = In(first, self._values(), at)
             return Not(inside, at) if negated else inside
         rest = []
         while sign := self._take_any(_COMPARISONS):
             rest.append((sign, self._sum()))
-        return Comparison(first, tuple(rest), at) if rest else first
+        return Compare(first, tuple(rest), at) if rest else first
 
     def _sum(self) -> Node:
         return self._chain(("+", "-"), self._product)
@@ -125,7 +131,7 @@ class _Parser:
         while sign := self._take_any(("+", "-")):
             negative ^= sign == "-"
         node = self._power()
-        return Arithmetic(Literal(0, at), (("-", node),), at) if negative else node
+        return Arithmetic(Constant(0, at), (("-", node),), at) if negative else node
 
     def _power(self) -> Node:
         at, base = self.token.at, self._atom()
@@ -140,37 +146,37 @@ class _Parser:
         token = self.token
         if self._take("("):
             self._deeper()
-            node = self._some()
+            node = self._or()
             self._demand(")", "a closing parenthesis")
             self.depth -= 1
             return node
         if token.kind == "name":
             self.next += 1
-            return Column(token.text, token.at)
-        return self._literal(_VALUE)
+            return Name(token.text, token.at)
+        return self._constant(_VALUE)
 
-    def _values(self) -> tuple[Literal, ...]:
+    def _values(self) -> tuple[Constant, ...]:
         opening = self._take_any(("(", "["))
         if not opening:
             raise self._unexpected("a list, such as (1, 2) or ['a', 'b']")
         closing = {"(": ")", "[": "]"}[opening]
-        values = [self._signed_literal()]
+        values = [self._signed_constant()]
         while self._take(","):
             if not self._is(closing):
-                values.append(self._signed_literal())
+                values.append(self._signed_constant())
         self._demand(closing, f"a comma or {closing}")
         return tuple(values)
 
-    def _signed_literal(self) -> Literal:
+    def _signed_constant(self) -> Constant:
         sign = self._take_any(("+", "-"))
-        literal = self._literal("a number, a text in quotes, true or false")
+        constant = self._constant("a number, a text in quotes, true or false")
         if not sign:
-            return literal
-        if isinstance(literal.value, (bool, str)):
-            raise fault(self.text, literal.at, self.where, f"found {literal.value!r} after {sign}; accepted: a number")
-        return Literal(-literal.value, literal.at) if sign == "-" else literal
+            return constant
+        if isinstance(constant.value, (bool, str)):
+            raise self._fault(constant.at, f"found {constant.value!r} after {sign}; accepted: a number")
+        return Constant(-constant.value, constant.at) if sign == "-" else constant
 
-    def _literal(self, accepted: str) -> Literal:
+    def _constant(self, accepted: str) -> Constant:
         token = self.token
         if token.kind == "number":
             value: int | float | str | bool = self._number(token)
@@ -179,20 +185,20 @@ class _Parser:
         elif self._is("true") or self._is("false"):
             value = token.text == "true"
         elif self._is("null"):
-            raise fault(self.text, token.at, self.where, "found null; write COLUMN is null, or COLUMN is not null")
+            raise self._fault(token.at, "found null; write COLUMN is null, or COLUMN is not null")
         else:
             raise self._unexpected(accepted)
         self.next += 1
-        return Literal(value, token.at)
+        return Constant(value, token.at)
 
     def _number(self, token: _Token) -> int | float:
         text = token.text.replace("_", "")
         try:
             value = float(parse_count(text)) if text[-1].isalpha() else float(text)
         except ValueError as error:
-            raise fault(self.text, token.at, self.where, f"found {short(token.text)}; {error}") from None
+            raise self._fault(token.at, f"found {short(token.text)}; {error}") from None
         if value == float("inf"):
-            raise fault(self.text, token.at, self.where, "the number is too large; accepted: up to 1.79e308")
+            raise self._fault(token.at, "the number is too large; accepted: up to 1.79e308")
         return int(text.lstrip("0") or "0") if text.isdigit() and value < 2**63 else value
 
     def _is(self, text: str) -> bool:
@@ -214,13 +220,16 @@ class _Parser:
         self.depth += 1
         if self.depth > _DEEPEST:
             problem = f"parentheses nested deeper than {_DEEPEST}; write the expression flatter"
-            raise fault(self.text, self.token.at, self.where, problem)
+            raise self._fault(self.token.at, problem)
 
     def _unexpected(self, accepted: str) -> TableError:
         token = self.token
         found = "the end" if token.kind == "end" else repr(short(token.text))
         hint = f" (write {_INSTEAD[token.text]})" if token.kind == "sign" and token.text in _INSTEAD else ""
-        return fault(self.text, token.at, self.where, f"found {found}{hint}; accepted: {accepted}")
+        return self._fault(token.at, f"found {found}{hint}; accepted: {accepted}")
+
+    def _fault(self, at: int, problem: str) -> TableError:
+        return fault(self.text, at, self.where, problem)
 
     def _split(self) -> list[_Token]:
         tokens: list[_Token] = []
@@ -232,7 +241,7 @@ class _Parser:
                 return [*tokens, _Token("end", "", at)]
             match = _TOKEN.match(self.text, at)
             if match is None:
-                raise fault(self.text, at, self.where, _no_token(self.text[at:]))
+                raise self._fault(at, _no_token(self.text[at:]))
             tokens.append(_token(match))
             at = match.end()
 

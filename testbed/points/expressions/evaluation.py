@@ -1,7 +1,7 @@
-"""Expressions worked out on a table: the rows that a condition keeps, the numbers that an arithmetic gives.
+"""Evaluates expressions on a table: the rows that satisfy a condition, the numbers of an arithmetic expression.
 
-As in IEEE arithmetic a missing value is equal to nothing, itself included, and neither below nor above
-anything: `loss < 3` leaves it out, `loss != 3` keeps it, `loss is null` finds it.
+As in IEEE arithmetic a missing value is equal to nothing, not even to itself, and neither below nor above anything:
+`loss < 3` leaves it out, `loss != 3` keeps it, `loss is null` finds it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.errors import TableError
-from testbed.points import expressions as ex
-from testbed.points.numbers import Kind, column_of, kind_of, row_number, to_floats, values_to_floats
-from testbed.points.parsing import parse
+from testbed.points.expressions import tree as ex
+from testbed.points.expressions.parser import parse
+from testbed.points.numbers import ValueKind, column_of, kind_of, row_number, short, to_floats, values_to_floats
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
@@ -40,23 +40,31 @@ _SAID = {"number": "a number", "text": "a text", "truth": "true or false"}
 
 
 def filter_rows(table: pd.DataFrame, expression: str, where: str) -> pd.DataFrame:
-    """The rows of `table` for which `expression` holds, with their row labels; TableError where none does."""
+    """The rows of `table` for which `expression` holds, with their row labels.
+
+    Raises:
+        TableError: It is not a condition on this table, or no row satisfies it.
+    """
     kept = table[_Evaluation(table, expression, where).condition(parse(expression, where))]
     if kept.empty:
-        raise TableError(f"{where}: none of the {len(table)} rows has {ex.short(expression)}; widen the condition")
+        raise TableError(f"{where}: none of the {len(table)} rows has {short(expression)}; widen the condition")
     return kept
 
 
 def computed(table: pd.DataFrame, expression: str, where: str) -> NDArray[np.float64]:
-    """The numbers [rows] that an arithmetic expression gives; what cannot be computed (x / 0) is not finite."""
+    """The numbers [rows] of an arithmetic expression; infinite or nan where they cannot be computed (x / 0).
+
+    Raises:
+        TableError: It is not an arithmetic expression on this table.
+    """
     return _Evaluation(table, expression, where).numbers(parse(expression, where))
 
 
 @dataclass(frozen=True)
 class _Values:
-    """One value for the whole table or [rows] of them; truths are bool, or 0, 1 and nan where some are missing."""
+    """One value for the whole table, or [rows]; truths are bool, or 0, 1 and nan where some are missing."""
 
-    kind: Kind
+    kind: ValueKind
     data: Any
     at: int
 
@@ -68,43 +76,42 @@ class _Evaluation:
     where: str
 
     def condition(self, node: ex.Node) -> NDArray[np.bool_]:
-        """Whether it holds [rows]."""
+        """Whether the condition holds [rows]."""
         values = self._values(node)
         if values.kind != "truth":
             raise self._fault(node.at, f"found {_SAID[values.kind]}; accepted: a condition, such as tokens > 1e9")
         return np.broadcast_to(np.asarray(values.data == 1), len(self.table))
 
     def numbers(self, node: ex.Node) -> NDArray[np.float64]:
-        """Floats [rows]."""
+        """The values of an arithmetic expression [rows]."""
         return np.broadcast_to(self._floats(node), len(self.table))
 
     def _values(self, node: ex.Node) -> _Values:
         match node:
-            case ex.Literal():
-                return _literal(node)
-            case ex.Column(name, at):
+            case ex.Constant():
+                return _constant(node)
+            case ex.Name(name, at):
                 return self._column(name, at)
             case ex.Arithmetic(first, rest, at):
                 return _Values("number", self._arithmetic(first, rest), at)
-            case ex.Comparison(first, rest, at):
+            case ex.Compare(first, rest, at):
                 return _Values("truth", self._comparison(first, rest), at)
-            case ex.Membership(part, values, at):
+            case ex.In(part, values, at):
                 return _Values("truth", self._membership(part, values), at)
-            case ex.Missing(part, at):
+            case ex.IsNull(part, at):
                 return _Values("truth", self._missing(part), at)
             case ex.Not(part, at):
                 return _Values("truth", ~self.condition(part), at)
-            case ex.Every(parts, at):
-                return _Values("truth", reduce(np.logical_and, (self.condition(part) for part in parts)), at)
-            case ex.Some(parts, at):
-                return _Values("truth", reduce(np.logical_or, (self.condition(part) for part in parts)), at)
+            case ex.Logical(word, parts, at):
+                combine = np.logical_and if word == "and" else np.logical_or
+                return _Values("truth", reduce(combine, (self.condition(part) for part in parts)), at)
 
     def _column(self, name: str, at: int) -> _Values:
         column = self._series(name, at)
         kind = kind_of(column)
         if kind == "other":
             raise self._fault(
-                at, f"column {ex.short(name)} holds {column.dtype}; accepted: numbers, texts, true and false"
+                at, f"column {short(name)} holds {column.dtype}; accepted: numbers, texts, true and false"
             )
         if kind == "text":
             return _Values(kind, column.to_numpy(dtype=object, na_value=np.nan), at)
@@ -132,7 +139,7 @@ class _Evaluation:
         return np.asarray(values.data, np.float64)
 
     def _as_numbers(self, values: _Values) -> _Values:
-        """Numbers as they are, and those that a column holds as texts (7B): all of them, or it is an error."""
+        """Numbers, as they are or read from the texts of a column ("7B"); TableError for a text that is none."""
         if values.kind == "number":
             return values
         if values.kind == "truth" or isinstance(values.data, str):
@@ -140,9 +147,7 @@ class _Evaluation:
         numbers = values_to_floats(values.data, counts=True)
         bad = np.flatnonzero(np.isnan(numbers) & ~pd.isna(values.data))
         if bad.size:
-            found = (
-                f"found texts, such as {ex.short(values.data[bad[0]])!r} in row {row_number(self.table, int(bad[0]))}"
-            )
+            found = f"found texts, such as {short(values.data[bad[0]])!r} in row {row_number(self.table, int(bad[0]))}"
             raise self._fault(
                 values.at, f"{found}; accepted: a column of numbers, or a comparison with a text in quotes"
             )
@@ -165,8 +170,8 @@ class _Evaluation:
             raise self._fault(right.at, f"found {sign} before {_SAID[right.kind]}; accepted: == and !=")
         return np.asarray(_COMPARE[sign](left.data, right.data), np.bool_)
 
-    def _membership(self, part: ex.Node, values: tuple[ex.Literal, ...]) -> NDArray[np.bool_]:
-        left, wanted = self._values(part), [_literal(value) for value in values]
+    def _membership(self, part: ex.Node, values: tuple[ex.Constant, ...]) -> NDArray[np.bool_]:
+        left, wanted = self._values(part), [_constant(value) for value in values]
         if left.kind == "text" and any(value.kind == "number" for value in wanted):
             left = self._as_numbers(left)
         for value in wanted:
@@ -177,7 +182,7 @@ class _Evaluation:
         return reduce(np.logical_or, (self._compare("==", left, value) for value in wanted))
 
     def _missing(self, part: ex.Node) -> NDArray[np.bool_]:
-        if isinstance(part, ex.Column):
+        if isinstance(part, ex.Name):
             return self._series(part.name, part.at).isna().to_numpy()
         return np.asarray(np.isnan(self._floats(part)))
 
@@ -185,6 +190,6 @@ class _Evaluation:
         return ex.fault(self.text, at, self.where, problem)
 
 
-def _literal(literal: ex.Literal) -> _Values:
-    kinds: dict[type, Kind] = {bool: "truth", str: "text", int: "number", float: "number"}
-    return _Values(kinds[type(literal.value)], literal.value, literal.at)
+def _constant(constant: ex.Constant) -> _Values:
+    kinds: dict[type, ValueKind] = {bool: "truth", str: "text", int: "number", float: "number"}
+    return _Values(kinds[type(constant.value)], constant.value, constant.at)
