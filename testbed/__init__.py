@@ -39,26 +39,75 @@ from testbed.version import __version__
 
 if TYPE_CHECKING:
     from testbed.analysis.fit import Fit, fit_law
+    from testbed.analysis.fit.regressor import ScalingLawRegressor
+    from testbed.analysis.laws import LAWS, AdditiveLaw, Law, Parameter, find_law
     from testbed.config import Config, load_config
+    from testbed.errors import TestbedError
     from testbed.points import read_table
+    from testbed.registry import allow_code
     from testbed.study import Study
     from testbed.study.progress import progress
+    from testbed.training.data import TokenSource
+    from testbed.training.executors import Executor
+    from testbed.training.models import Family
+    from testbed.training.recipe import Attached, Part, Schedule
 
-_PUBLIC = {
+_HOMES = {
+    "AdditiveLaw": "testbed.analysis.laws",
+    "Attached": "testbed.training.recipe",
     "Config": "testbed.config",
+    "Executor": "testbed.training.executors",
+    "Family": "testbed.training.models",
     "Fit": "testbed.analysis.fit",
+    "LAWS": "testbed.analysis.laws",
+    "Law": "testbed.analysis.laws",
+    "Parameter": "testbed.analysis.laws",
+    "Part": "testbed.training.recipe",
+    "ScalingLawRegressor": "testbed.analysis.fit.regressor",
+    "Schedule": "testbed.training.recipe",
     "Study": "testbed.study",
+    "TestbedError": "testbed.errors",
+    "TokenSource": "testbed.training.data",
+    "allow_code": "testbed.registry",
+    "find_law": "testbed.analysis.laws",
     "fit_law": "testbed.analysis.fit",
     "load_config": "testbed.config",
     "progress": "testbed.study.progress",
     "read_table": "testbed.points",
 }
 
-__all__ = ["Config", "Fit", "Study", "__version__", "fit_law", "load_config", "progress", "read_table"]
+__all__ = [
+    "LAWS",
+    "AdditiveLaw",
+    "Attached",
+    "Config",
+    "Executor",
+    "Family",
+    "Fit",
+    "Law",
+    "Parameter",
+    "Part",
+    "ScalingLawRegressor",
+    "Schedule",
+    "Study",
+    "TestbedError",
+    "TokenSource",
+    "__version__",
+    "allow_code",
+    "find_law",
+    "fit_law",
+    "load_config",
+    "progress",
+    "read_table",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used, so that a fit never waits for torch."""
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+    """Import a public name when it is first used, so that `import testbed` loads neither torch nor pandas."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'testbed' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -15,18 +15,20 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pydantic import BaseModel
 
 CONSENT = "TESTBED_ALLOW_CODE"  # modules, with commas between; an environment variable reaches the workers too
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<attribute>[^\W\d]\w*)")
 _OURS = "testbed"
 
-_Settings = TypeVar("_Settings", bound=BaseModel)
+_Settings = TypeVar("_Settings", bound="BaseModel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,8 @@ class Registry(Mapping[str, type[Any]]):
         return f'{", ".join(names)} or "package.module:Class"'
 
     def _installed(self) -> dict[str, EntryPoint]:
+        from importlib.metadata import entry_points
+
         return {found.name: found for found in sorted(entry_points(group=self.group), key=lambda found: found.name)}
 
 
@@ -96,6 +100,8 @@ def settings_of(table: BaseModel, name: str, kind: type[_Settings], key: str) ->
     Raises:
         ConfigError: They do not fit `kind`; with the dotted key of what is wrong.
     """
+    from pydantic import ValidationError
+
     name = name.rpartition(":")[2].lower() if names_code(name) else name
     try:
         return kind.model_validate((table.model_extra or {}).get(name, {}))
