@@ -13,8 +13,10 @@ from torch import Tensor
 from testbed.files import digest
 from testbed.records import RunSpec
 from testbed.training.data import TokenSource
+from testbed.training.train import idle
 from testbed.training.train.device.selection import set_precision
 from testbed.training.train.feed import sharing
+from testbed.training.train.memory.peak import give_back
 
 
 class Learner(Protocol):
@@ -71,8 +73,6 @@ class Learner(Protocol):
         ...
 
 
-_idle: dict[str, Learner] = {}  # whose runs have ended, by what they are alike in; on CUDA only
-_MOST_IDLE = 16
 _IDLE_SHARE = 0.25  # of a device's memory that may be in use when another learner is made beside idle ones
 
 
@@ -85,13 +85,12 @@ def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.
     from testbed.training.train.packed_learner import PackedLearner
 
     set_precision(specs[0].precision, device)
-    idle = _idle.pop(_likeness(specs, device), None)
-    if idle is not None:
-        idle.restart(specs)
-        return idle
-    if _idle and torch.cuda.memory_reserved(device) > _IDLE_SHARE * torch.cuda.mem_get_info(device)[1]:
-        _idle.clear()
-        torch.cuda.empty_cache()
+    alike = idle.take(_likeness(specs, device))
+    if alike is not None:
+        alike.restart(specs)
+        return alike
+    if idle.any_kept() and torch.cuda.memory_reserved(device) > _IDLE_SHARE * torch.cuda.mem_get_info(device)[1]:
+        give_back()
     if specs[0].engine.pack is None:
         (spec,) = specs
         return ModuleLearner(spec, source, device)
@@ -105,9 +104,7 @@ def retire(learner: Learner, specs: tuple[RunSpec, ...], device: torch.device) -
     """
     first = specs[0]
     if device.type == "cuda" and first.engine.processes == 1 and learner.rows is None and not first.parts:
-        if len(_idle) == _MOST_IDLE:
-            del _idle[next(iter(_idle))]
-        _idle[_likeness(specs, device)] = learner
+        idle.keep(_likeness(specs, device), learner)
 
 
 def _likeness(specs: tuple[RunSpec, ...], device: torch.device) -> str:

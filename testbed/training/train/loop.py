@@ -8,7 +8,7 @@ as runs that were not.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from testbed.training.train.device.selection import make_repeatable
 from testbed.training.train.divergence import look, reason_of
 from testbed.training.train.evaluation import bits_per_byte
 from testbed.training.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
-from testbed.training.train.learner import make_learner, retire
+from testbed.training.train.learner import Learner, make_learner, retire
 from testbed.training.train.memory.shortage import no_room, with_room
 
 _PROGRESS_SECONDS = 0.5
@@ -86,9 +86,10 @@ class Pack:
         self.device = device
         self.schedule = schedule_of(specs[0].schedule)
         self.evaluated = frozenset(key for segment in specs[0].segments for key in segment.eval_keys)
-        self.learner = with_room(lambda: make_learner(specs, source, device), self._fail)
+        alone = specs[0].engine.processes == 1
+        self.learner = with_room(lambda: make_learner(specs, source, device), self._fail, lambda: alone)
         self.cursor = Cursor(run_ids=" ".join(spec.run_id for spec in specs))
-        self.checkpoints = Checkpoints(folders[0], self.cursor.run_ids, self._fault)
+        self.checkpoints = Checkpoints(folders[0], self.cursor.run_ids, _fault_in(specs, self.learner))
         self.saved = time.monotonic()
 
     def _fail(self, asked: str) -> None:
@@ -247,9 +248,6 @@ class Pack:
         if found.cursor.rows is not None:
             self.learner.split(found.cursor.rows)
 
-    def _fault(self, found: Checkpoint) -> str | None:
-        return cursor_fault(found.cursor, self.specs) or tensors_fault(found.tensors, self.learner.layout())
-
     def _problems(self, used: Checkpoint | None) -> Iterator[Warned]:
         """Warnings about damaged checkpoints, which are renamed."""
         if self.checkpoints.has_problems:
@@ -257,3 +255,8 @@ class Pack:
             if ranks.leads():
                 self.checkpoints.quarantine()
             yield from map(Warned, self.checkpoints.problems(used))
+
+
+def _fault_in(specs: tuple[RunSpec, ...], learner: Learner) -> Callable[[Checkpoint], str | None]:
+    """Why a checkpoint is no state that the runs go through; holds no Pack, which holds its checkpoints."""
+    return lambda found: cursor_fault(found.cursor, specs) or tensors_fault(found.tensors, learner.layout())

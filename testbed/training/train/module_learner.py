@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -45,12 +43,11 @@ class ModuleLearner:
         self._notes: list[str] = []
         self._scored_rows = max(quick_rows(spec.data), spec.engine.micro_rows or share_rows(spec))
         self.rows: int | None = None
-        self._whole_step = self._captured()
+        self.whole_step = self._uncaptured()
 
-    def _captured(self) -> Callable[[], None]:
-        if self._spec.engine.processes > 1:  # exchanges between processes are not captured
-            return self._step
-        return WholeStep(self._step, self._changing, self._device, label(self._spec), self.optimizer.zero_grad)
+    def _uncaptured(self) -> WholeStep:
+        """A step that is captured when it is first done; exchanges between processes are not captured."""
+        return WholeStep(label(self._spec), self._device.type == "cuda" and self._alone)
 
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
         """Another run of the same shape from its start."""
@@ -63,6 +60,11 @@ class ModuleLearner:
         self._loss_sum.zero_()
 
     @property
+    def _alone(self) -> bool:
+        """Whether no other process takes part in the steps."""
+        return self._spec.engine.processes == 1
+
+    @property
     def _rows(self) -> int:
         """Windows of one forward and backward pass."""
         share = share_rows(self._spec)
@@ -71,7 +73,7 @@ class ModuleLearner:
     def split(self, rows: int) -> None:
         """At most so many windows a pass from here on."""
         self.rows = rows
-        self._whole_step = self._captured()
+        self.whole_step = self._uncaptured()
 
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step; each token of the batch weighs the same, whatever pass it is in."""
@@ -81,15 +83,15 @@ class ModuleLearner:
             for part in self._parts:
                 part.seek(step)
             set_rates(self.optimizer, factor)
-            self._whole_step()
+            self.whole_step(self._step, self._changing, self.optimizer.zero_grad)
 
-        with_room(work, self._halve)
+        with_room(work, self._halve, lambda: self._alone and not self._updating)
 
     def _halve(self, asked: str) -> None:
         """Memory ran out in a step, which has changed nothing yet: the next try has half the windows a pass."""
         self.optimizer.zero_grad()
         rows = self._rows
-        if rows == 1 or self._updating or self._spec.engine.processes > 1:
+        if rows == 1 or self._updating or not self._alone:
             raise no_room(f"a pass of {rows} windows", asked, self._spec, self._device)
         self.split((rows + 1) // 2)
         self._notes.append(f"out of memory with {rows} windows a pass: going on with {self.rows}")
@@ -127,14 +129,16 @@ class ModuleLearner:
         """The loss on the frozen windows; what a training pass holds, an evaluation holds easily."""
         spec, windows = self._spec, self._ranks.share(self._validation)
         own = with_room(
-            lambda: validation_sum(self._scored, windows, self._scored_rows, spec.precision == "bf16"), self._score_less
+            lambda: validation_sum(self._scored, windows, self._scored_rows, spec.precision == "bf16"),
+            self._score_less,
+            lambda: self._alone,
         )
         self._ranks.forget(self._scored)
         return [float(self._ranks.all(own[None]).sum()) / scored_tokens(len(self._validation), spec.data)]
 
     def _score_less(self, asked: str) -> None:
         rows = self._scored_rows
-        if rows == 1 or self._spec.engine.processes > 1:
+        if rows == 1 or not self._alone:
             raise no_room(f"an evaluation of {rows} windows at a time", asked, self._spec, self._device)
         self._scored_rows = (rows + 1) // 2
         self._notes.append(f"out of memory evaluating {rows} windows at a time: going on with {self._scored_rows}")

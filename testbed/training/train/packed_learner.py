@@ -29,7 +29,7 @@ class PackedLearner:
         self._updating = False
         self._notes: list[str] = []
         self.rows: int | None = None
-        self._whole_step = WholeStep(self._step, self.state, device, label(spec))
+        self.whole_step = WholeStep(label(spec), device.type == "cuda")
 
     @torch.no_grad()
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
@@ -48,14 +48,14 @@ class PackedLearner:
         def work() -> None:
             self._feed.seek(step)
             set_rates(self.optimizer, factor)
-            self._whole_step()
+            self.whole_step(self._step, self.state)
 
-        with_room(work, self._halve)
+        with_room(work, self._halve, lambda: not self._updating)
 
     def split(self, rows: int) -> None:
         """At most so many windows of each run a pass from here on."""
         self.rows = rows
-        self._whole_step = WholeStep(self._step, self.state, self._device, label(self._spec))
+        self.whole_step = WholeStep(label(self._spec), self._device.type == "cuda")
 
     def _halve(self, asked: str) -> None:
         """Memory ran out in a step, which has changed nothing yet: the next try has half the windows a pass."""

@@ -29,57 +29,71 @@ class WholeStep:
 
     It is captured at the first call, after a few eager steps that are undone, so that every step that
     counts is a replay, whichever run it belongs to. Where capturing fails it stays an eager step, and
-    the log says why.
+    the log says why. It keeps the graph and nothing of the learner, which it would keep alive.
     """
 
-    def __init__(
+    def __init__(self, label: str, capture: bool) -> None:
+        """`label` names the shape in the log; without `capture` the step stays eager, as it does on a CPU."""
+        self._label, self._waits = label, capture
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replays of a graph by now."""
+        return self._graph is not None
+
+    def __call__(
         self,
         step: Callable[[], None],
         state: Callable[[], dict[str, Tensor]],
-        device: torch.device,
-        label: str,
         forget: Callable[[], None] = lambda: None,
     ) -> None:
-        """`state` gives all tensors that a step changes; `forget` drops what a failed capture left behind."""
-        self._step, self._state, self._forget, self._label = step, state, forget, label
-        self._waits = device.type == "cuda"
-        self._graph: torch.cuda.CUDAGraph | None = None
+        """Do `step`, the same at every call; `state` gives all tensors that it changes.
 
-    def __call__(self) -> None:
-        """Do the step."""
+        `forget` drops what a failed capture left behind.
+        """
         if self._waits:
+            self._capture(step, state, forget)
             self._waits = False
-            self._capture()
         if self._graph is not None:
             self._graph.replay()
         else:
-            self._step()
+            step()
 
-    def _capture(self) -> None:
-        before = {name: tensor.detach().cpu() for name, tensor in self._state().items()}
+    def _capture(
+        self, step: Callable[[], None], state: Callable[[], dict[str, Tensor]], forget: Callable[[], None]
+    ) -> None:
+        before = {name: tensor.detach().cpu() for name, tensor in state().items()}
         random = torch.cuda.get_rng_state()
-        stream, graph = _stream(), torch.cuda.CUDAGraph()
+        stream = _stream()
         stream.wait_stream(torch.cuda.current_stream())
         try:
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UP):
-                    self._step()
-                try:
-                    # thread_local: the feed's thread may pin memory meanwhile
-                    with torch.cuda.graph(graph, pool=_pool(), stream=stream, capture_error_mode="thread_local"):
-                        self._step()
-                except RuntimeError as error:
-                    self._forget()
-                    _log.warning("%s: its step cannot be captured and stays eager: %s", self._label, error)
-                else:
-                    self._graph = graph
-                    captures[self._label] += 1
-                    _log.info("%s: step captured", self._label)
+                    step()
+                reason = self._record(step, stream)
+                if reason is not None:
+                    forget()
+                    _log.warning("%s: its step cannot be captured and stays eager: %s", self._label, reason)
         finally:  # also where memory ran out in the steps before
             torch.cuda.current_stream().wait_stream(stream)
-            for name, tensor in self._state().items():
+            for name, tensor in state().items():
                 tensor.detach().copy_(before[name])
             torch.cuda.set_rng_state(random)
+
+    def _record(self, step: Callable[[], None], stream: torch.cuda.Stream) -> str | None:
+        """Capture the step; what went wrong where it cannot be, with no traceback, which would hold the graph."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # thread_local: the feed's thread may pin memory meanwhile
+            with torch.cuda.graph(graph, pool=_pool(), stream=stream, capture_error_mode="thread_local"):
+                step()
+        except RuntimeError as error:
+            return str(error)
+        self._graph = graph
+        captures[self._label] += 1
+        _log.info("%s: step captured", self._label)
+        return None
 
 
 def label(spec: RunSpec) -> str:

@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 
+from testbed.training.train import idle
+
 _PROCESS = Path("/proc/self")
 _HELD = re.compile(r"VmRSS:\s*(\d+) kB")
 _MOST = re.compile(r"VmHWM:\s*(\d+) kB")
@@ -19,13 +21,19 @@ _MOST = re.compile(r"VmHWM:\s*(\d+) kB")
 T = TypeVar("T")
 
 
-def give_back() -> None:
-    """Let go of what allocators keep for a next time: it may be in the wrong pieces, or another library's turn."""
+def give_back() -> bool:
+    """Let go of idle learners and of what allocators keep for a next time: it may be in the wrong pieces, or another's turn.
+
+    Whether memory of a GPU that was in use is free now.
+    """
+    held = torch.cuda.memory_allocated()
+    idle.let_go()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     with contextlib.suppress(AttributeError, OSError):  # glibc has it
         ctypes.CDLL(None).malloc_trim(0)
+    return torch.cuda.memory_allocated() < held
 
 
 def peak(work: Callable[[], T], device: torch.device) -> tuple[T, int | None]:

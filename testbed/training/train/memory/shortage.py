@@ -34,12 +34,16 @@ def is_shortage(error: BaseException) -> bool:
     return told or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
-def with_room(work: Callable[[], T], make_room: Callable[[str], None]) -> T:
+def with_room(
+    work: Callable[[], T], make_room: Callable[[str], None], unchanged: Callable[[], bool] = lambda: True
+) -> T:
     """What `work` gives, done again after `make_room` whenever memory runs out.
 
-    `make_room` is told what was asked for in vain, as far as it is known, and raises where nothing is left
-    to be done.
+    Before that it is done once more as it is, where idle learners or garbage held memory that is free now,
+    and `unchanged` says that the failed try has changed nothing. `make_room` is told what was asked for in
+    vain, as far as it is known, and raises where nothing is left to be done.
     """
+    again = True
     while True:
         try:
             return work()
@@ -49,15 +53,22 @@ def with_room(work: Callable[[], T], make_room: Callable[[str], None]) -> T:
             asked = _asked(str(error))
             if _LIBRARY in str(error):  # what it could not create once it says it cannot create ever after
                 torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-        give_back()  # the error is gone by now, and with it what the work had allocated
-        make_room(asked)
+        freed = give_back()  # the error is gone by now, and with it what the work had allocated
+        if freed and again and unchanged():
+            again = False
+        else:
+            make_room(asked)
 
 
-def no_room(what: str, asked: str, spec: RunSpec, device: torch.device) -> RunFailed:
+class NoRoom(RunFailed):
+    """Memory that runs out where nothing can be made smaller."""
+
+
+def no_room(what: str, asked: str, spec: RunSpec, device: torch.device) -> NoRoom:
     """The end of a run of which not even `what` fits, with the numbers."""
     free, total = room(device)
     remedy = "train fewer runs side by side (train.pack), or " if (spec.engine.pack or 1) > 1 else ""
-    return RunFailed(
+    return NoRoom(
         f"out of memory: {what} does not fit on the {device.type}: {asked} was asked for when {show_bytes(free)} of "
         f"{show_bytes(total)} were free; {_estimated(spec)}; {remedy}give it a device with more memory, share it among "
         "several GPUs (train.processes), or lower train.micro_rows or data.seq_len"
