@@ -8,10 +8,12 @@ import torch
 
 from testbed.training.sweep import packed
 from testbed.training.train import Interruptions, Paused, idle, train
+from testbed.training.train.device.cuda_graphs import captures
 from testbed.training.train.learner import make_learner, retire
 from testbed.training.train.memory import shortage
 from testbed.training.train.memory.peak import give_back
 from testbed.training.train.memory.shortage import with_room
+from testbed.training.train.module_learner import ModuleLearner
 
 from .test_cuda import DEVICES, gpu, runs
 from .test_train import StopAfter
@@ -156,3 +158,32 @@ def test_a_run_has_the_memory_of_idle_learners_before_it_is_halved(tiny_spec, ti
     assert second.rows is None
     assert second.notes() == []
     assert second.whole_step.captured
+
+
+@gpu
+def test_a_step_that_cannot_be_captured_leaves_captures_random_numbers_and_memory_in_order(
+    tiny_spec, tiny_source, device
+):
+    class Waiting(ModuleLearner):
+        def _step(self):
+            super()._step()
+            float(self._loss_sum)  # waits for the device, which no capture may
+
+    device, before = torch.device(device), captures.total()
+    first = ModuleLearner(tiny_spec, tiny_source, device)
+    first.optimise(0, 0.5)
+    waiting = Waiting(tiny_spec, tiny_source, device)
+    waiting.optimise(0, 0.5)
+    assert not waiting.whole_step.captured
+    torch.randn(3, device=device)  # which raises while the generator takes itself to be captured
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_reserved()
+    torch.empty(256 << 20, dtype=torch.uint8, device=device)
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= held
+    after = ModuleLearner(tiny_spec, tiny_source, device)
+    after.optimise(0, 0.5)
+    assert captures.total() == before + 2
+    first.optimise(1, 0.5)
+    after.optimise(1, 0.5)
+    assert first.loss_sums() == after.loss_sums()

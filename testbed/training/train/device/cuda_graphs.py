@@ -74,6 +74,7 @@ class WholeStep:
                 reason = self._record(step, stream)
                 if reason is not None:
                     forget()
+                    _recover()
                     _log.warning("%s: its step cannot be captured and stays eager: %s", self._label, reason)
         finally:  # also where memory ran out in the steps before
             torch.cuda.current_stream().wait_stream(stream)
@@ -112,6 +113,27 @@ def _stream() -> torch.cuda.Stream:
 def _pool() -> Any:
     """The memory of every graph of this process: no step leaves anything there, so any may follow any."""
     return torch.cuda.graph_pool_handle()
+
+
+def _recover() -> None:
+    """Put in order what a failed capture leaves behind, so that others can be captured and memory is given back.
+
+    torch 2.11 and earlier return from CUDAGraph::capture_end before the allocators and the generator are told
+    that the capture is over (pytorch/pytorch#180395): the pool records on, every later capture in it fails,
+    empty_cache gives nothing back, and random numbers on the device raise. So the pool is ended and let go, the
+    next capture gets another, and a capture that succeeds takes the generator out of its state.
+    """
+    pool, device = _pool(), torch.cuda.current_device()
+    _pool.cache_clear()
+    try:
+        torch._C._cuda_endAllocateToPool(device, pool)
+    except (RuntimeError, AttributeError):  # it was ended, as later versions of torch do, which may not have the call
+        pass
+    else:
+        torch._C._cuda_releasePool(device, pool)
+    nothing, graph = torch.zeros(1, device="cuda"), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=_pool(), stream=_stream(), capture_error_mode="thread_local"):
+        nothing.zero_()
 
 
 def compiling_pays(flops: float) -> bool:
