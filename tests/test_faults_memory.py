@@ -17,6 +17,7 @@ from testbed.training.train import Interruptions, Paused, train
 from testbed.training.train.checkpoints.checkpoint import read_cursor
 from testbed.training.train.device.selection import make_repeatable
 from testbed.training.train.learner import make_learner
+from testbed.training.train.memory.peak import give_back
 from testbed.training.train.memory.shortage import with_room
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.packed_learner import PackedLearner
@@ -187,7 +188,7 @@ def test_passes_of_any_size_do_the_same_arithmetic(tiny_spec, tiny_source, runs,
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("how", ["alone", "pack"])
-def test_memory_that_runs_out_on_a_gpu(tiny_toml, how):
+def test_memory_that_runs_out_on_a_gpu(tiny_toml, tmp_path, how):
     config = load_config(
         tiny_toml, [*WIDE, "train.batch_tokens=1_048_576", "grid.tokens=[5_242_880]", "target.tokens=20_971_520"]
     )
@@ -197,9 +198,9 @@ def test_memory_that_runs_out_on_a_gpu(tiny_toml, how):
     whole = make_learner(specs, source, device)
     for step in range(3):
         whole.optimise(step, 1.0)
-    expected = whole.loss_sums(), whole.validate()
+    loss_sums, losses = whole.loss_sums(), whole.validate()
     del whole
-    torch.cuda.empty_cache()
+    give_back()
     torch.cuda.reset_peak_memory_stats()
     halved = make_learner(specs, source, device)
     total = torch.cuda.mem_get_info(device)[1]
@@ -208,10 +209,11 @@ def test_memory_that_runs_out_on_a_gpu(tiny_toml, how):
         for step in range(3):
             halved.optimise(step, 1.0)
         assert halved.rows is not None
-        assert (halved.loss_sums(), halved.validate()) == pytest.approx(expected, rel=1e-5)
-        torch.cuda.empty_cache()
+        assert halved.loss_sums() == pytest.approx(loss_sums, rel=1e-5)
+        assert halved.validate() == pytest.approx(losses, rel=1e-5)
+        give_back()
         torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + (1 << 20)) / total)
         with pytest.raises(RunFailed, match=r"does not fit on the cuda: .* was asked for when"):
-            make_learner(specs, source, device).optimise(0, 1.0)
+            list(train(specs, source, (tmp_path,), device))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
