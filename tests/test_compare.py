@@ -11,7 +11,7 @@ import pytest
 from testbed.analysis.fit import fit_law
 from testbed.analysis.fit.comparison import compare, convention_table
 from testbed.analysis.fit.comparison.compare import LEAST_CUTS
-from testbed.analysis.fit.heldout.rolling import cuts_of, foretold, k_fold, kappa, scores
+from testbed.analysis.fit.heldout.rolling import cuts_of, k_fold, kappa, predict_held_out, scores
 from testbed.analysis.laws import LAWS
 from testbed.analysis.laws.hoffmann import Hoffmann
 from testbed.analysis.laws.kaplan import Kaplan
@@ -89,10 +89,10 @@ def test_too_few_rows_allow_no_cut():
     assert cuts_of(fit_law("hoffmann", runs(14), n_boot=0), 5, None) == []
 
 
-def test_foretold_rows_are_those_of_a_fit_to_the_smaller_runs():
+def test_held_out_rows_are_those_of_a_fit_to_the_smaller_runs():
     fit = fit_law("hoffmann", runs(), n_boot=0)
     cut = cuts_of(fit, 3, None)[1]
-    rows = foretold(fit, cut, 0.9, "nats")
+    rows = predict_held_out(fit, cut, 0.9, "nats")
     small = fit_law("hoffmann", fit.points[cut.fitted], n_boot=0)
     large = fit.points[cut.held_out]
     assert np.exp(rows["predicted"]).to_numpy() == pytest.approx(small.predict(large[["n", "tokens"]]), rel=1e-9)
@@ -170,7 +170,7 @@ def test_one_cut_is_too_few_to_change_the_law():
 
 
 def test_a_better_fit_alone_changes_nothing():
-    """Small runs that wobble about the law: a freer law follows them, and foretells the larger ones worse."""
+    """Small runs that wobble about the law: a freer law follows them, and predicts the larger ones worse."""
     table = runs(120, seed=4)
     compute = table["n"] * table["tokens"]
     small = compute < np.quantile(compute, 0.35)
@@ -357,7 +357,7 @@ def test_conventions_of_a_law_of_neither():
 
 @needs_shared
 def test_a_better_fit_of_epochs_runs_is_not_recommended():
-    """The coupled form is 25 better than Hoffmann's by AICc on arXiv:2404.10102's 240 runs, and foretells them worse."""
+    """The coupled form is 25 better than Hoffmann's by AICc on arXiv:2404.10102's 240 runs, and predicts them worse."""
     table = pd.read_csv(SHARED / "data" / "chinchilla_epoch" / "runs.csv").query("used_in_published_fit == 1")
     found = compare(["hoffmann", "coupled"], table, {"n": 7e10, "tokens": 1.4e12}, n_boot=100)
     row = found.table.set_index("law")

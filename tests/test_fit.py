@@ -297,9 +297,9 @@ def test_a_fit_that_was_saved_when_its_column_was_called_lr_is_read(law, column)
         ({"format": 99}, "found format 99, .* up to format 1: update testbed"),
         ({"format": "1"}, "no fit"),
         ({"law": "hofmann"}, "unknown law"),
-        ({"params": None}, "without what belongs to it"),
+        ({"params": None}, "incomplete or changed"),
         ({"data_digest": "0"}, "the points are not those that were fitted"),
-        ({"resamples": [[1.0]]}, "without what belongs to it"),
+        ({"resamples": [[1.0]]}, "incomplete or changed"),
     ],
 )
 def test_documents_that_are_no_fit(change, match):

@@ -12,7 +12,7 @@ From the search outwards:
     intervals, frontier, document, regressor   what a Fit gives: intervals, optima, JSON, a scikit-learn estimator
     prediction/    kriging intervals beyond the data, and the back-test that they hold
     diagnostics/   warnings about a fit
-    comparison/    laws by what they foretell; what ways of counting move
+    comparison/    laws by what they predict; two recipes; conventions of counting
     approaches/    envelope, IsoFLOP curves and law side by side
 """
 

@@ -20,7 +20,7 @@ from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import LAWS, Law, find_law, plain_formula
 from testbed.errors import TableError
 from testbed.points import canonical, fit_columns, points_digest
-from testbed.records import too_new
+from testbed.records import problem, too_new
 from testbed.version import versions
 
 _FORMAT = 1
@@ -92,13 +92,13 @@ def read(document: Mapping[str, Any], where: str) -> dict[str, Any]:
         fields = _Document.model_validate(document)
     except ValidationError as error:
         raise TableError(
-            f"{where}: a fit's document without what belongs to it ({_problem(error)}); write it anew with testbed fit"
+            f"{where}: a fit's document that is incomplete or changed ({problem(error)}); write it again with testbed fit"
         ) from None
     law = find_law(fields.law, f"{where}: law")
     names = {name: canonical(name, (*law.columns, law.response)) for name in fields.points}  # "lr" in older documents
     points = _points(fields, law, names, where)
     if points_digest(points.rename(columns={new: old for old, new in names.items()})) != fields.data_digest:
-        raise TableError(f"{where}: the points are not those that were fitted (their digest differs); fit them anew")
+        raise TableError(f"{where}: the points are not those that were fitted (their digest differs); fit them again")
     resamples = np.array(fields.resamples, np.float64).reshape(-1, len(fields.params))
     return {name: getattr(fields, name) for name in _PLAIN} | {
         "law": law,
@@ -166,11 +166,6 @@ def _points(read: _Document, law: Law, names: Mapping[str, str], where: str) -> 
         raise TableError(f"{where}: params.{below[0]} is {read.params[below[0]]:g}; accepted: at least 0")
     columns = {new: old for old, new in names.items()}
     return fit_columns(pd.DataFrame(read.points), columns, where, above_zero(law, read.space))[list(columns)]
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors(include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:300]}"
 
 
 def _law_name(law: Law) -> str:

@@ -78,10 +78,6 @@ class Estimate:
         """Standard errors of the parameters: the spread of the resamples."""
         return self._resampled_params().std(ddof=1).rename("bse")
 
-    def cov_params(self) -> pd.DataFrame:
-        """Covariance of the parameters [p, p] over the resamples."""
-        return self._resampled_params().cov()
-
     def correlation(self) -> pd.DataFrame:
         """Correlation of the parameters [p, p] over the resamples."""
         return self._resampled_params().corr()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[np.float64]]
 Theta = Mapping[str, NDArray[Any]]
-Role = Literal["amplitude", "constant", "exponent", "scale", "fraction", "real"]
+ParameterRole = Literal["amplitude", "constant", "exponent", "scale", "fraction", "real"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Parameter:
     """
 
     name: str
-    role: Role
+    role: ParameterRole
     start: tuple[float, float]
     linear: bool = False
     falls: Mapping[str, str | float] = field(default_factory=dict)

@@ -21,7 +21,7 @@ _STEPS = 25  # of the search for a spline's minimum, between two sizes
 
 
 @dataclass(frozen=True)
-class Budget:
+class IsoflopBudget:
     """Losses [sizes] of models trained with `flops`; log_n and log_tokens [sizes], each n once, ascending."""
 
     flops: float
@@ -104,7 +104,7 @@ class Optimum:
     `resamples` [n_boot, 3] are the same under noise, not numbers where the minimum leaves the sizes.
     """
 
-    budget: Budget
+    budget: IsoflopBudget
     curve: Curve
     window: int | None
     at: Array
@@ -128,7 +128,9 @@ class Optimum:
         return float(self.resamples[inside, 0].std() / inside.mean()) if inside.any() else np.nan
 
 
-def budgets_of(points: pd.DataFrame, given: Sequence[float] | None, tolerance: float, where: str) -> list[Budget]:
+def budgets_of(
+    points: pd.DataFrame, given: Sequence[float] | None, tolerance: float, where: str
+) -> list[IsoflopBudget]:
     """Rows of columns flops, n, tokens, loss grouped by budget, within `tolerance` of it or of each other."""
     if not (np.isfinite(tolerance) and tolerance > 0):
         raise ConfigError(f"tolerance: found {tolerance!r}; accepted: a relative difference above 0, such as 0.05")
@@ -152,7 +154,7 @@ def budgets_of(points: pd.DataFrame, given: Sequence[float] | None, tolerance: f
     return [_budget(float(np.exp(np.log(rows["flops"]).mean())), rows) for _, rows in points.groupby(group, sort=True)]
 
 
-def pooled_noise(budgets: Sequence[Budget], window: int | None, where: str) -> float:
+def pooled_noise(budgets: Sequence[IsoflopBudget], window: int | None, where: str) -> float:
     """Standard deviation of one loss in nats/token, from the scatter about all budgets' parabolas."""
     parts = [budget.scatter(window) for budget in budgets]
     freedom = sum(count for _, count in parts)
@@ -172,8 +174,8 @@ def _checked(given: Sequence[float]) -> list[float]:
     return values
 
 
-def _budget(flops: float, rows: pd.DataFrame) -> Budget:
+def _budget(flops: float, rows: pd.DataFrame) -> IsoflopBudget:
     """The lowest loss of each n."""
     best = rows.sort_values("loss", kind="stable").drop_duplicates("n").sort_values("n")
     log_n, log_tokens = (np.log(best[name].to_numpy()) for name in ("n", "tokens"))
-    return Budget(flops, log_n, log_tokens, best["loss"].to_numpy())
+    return IsoflopBudget(flops, log_n, log_tokens, best["loss"].to_numpy())

@@ -1,6 +1,6 @@
-"""Laws compared by what they foretell of larger runs, and what the ways of counting move."""
+"""Laws compared by what they predict of larger runs, and how conventions of counting move a fit."""
 
-from testbed.analysis.fit.comparison.compare import Comparison, compare
+from testbed.analysis.fit.comparison.compare import LawComparison, compare
 from testbed.analysis.fit.comparison.conventions import convention_table
 
-__all__ = ["Comparison", "compare", "convention_table"]
+__all__ = ["LawComparison", "compare", "convention_table"]

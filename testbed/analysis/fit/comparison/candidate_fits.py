@@ -1,4 +1,4 @@
-"""One law among those compared: its fit, what it foretells, or why it is out."""
+"""One law among those compared: its fit, what it predicts of larger runs, or why it is dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from testbed.analysis.fit.diagnostics.identification import doubts
 from testbed.analysis.fit.fitting import fit_law
-from testbed.analysis.fit.heldout.rolling import Cut, foretold, k_fold, kappa, scores
+from testbed.analysis.fit.heldout.rolling import Cut, k_fold, kappa, predict_held_out, scores
 from testbed.analysis.fit.result import Fit
 from testbed.analysis.laws import Law
 from testbed.errors import TestbedError
@@ -25,7 +25,7 @@ RUNS_PER_PARAMETER = 4  # that a law larger than the default needs
 
 @dataclass(frozen=True)
 class Candidate:
-    """A law, its fit if there is one, why it is out if it is, its held-out rows by cut, and the target by it."""
+    """A law, its fit or why it has none, why it is dropped if it is, its held-out rows by cut, and its target."""
 
     law: Law
     fit: Fit | None = None
@@ -36,12 +36,12 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The law's."""
+        """The name of the law."""
         return self.law.name
 
     @property
     def size(self) -> int:
-        """Free parameters."""
+        """How many parameters are free."""
         held = 0 if self.fit is None else len(self.fit.fixed)
         return len(self.law.parameters) - held
 
@@ -57,8 +57,8 @@ class Candidate:
         )
 
 
-def fitted(law: Law, data: pd.DataFrame | Mapping[str, Any], options: Mapping[str, Any]) -> Candidate:
-    """The law fitted to the table, or the reason why it cannot be: anyone's law, so whatever it raises."""
+def fit_candidate(law: Law, data: pd.DataFrame | Mapping[str, Any], options: Mapping[str, Any]) -> Candidate:
+    """The law fitted to the table, or the reason why it cannot be: the law may be anyone's and raise anything."""
     try:
         fit = fit_law(law, data, **options)
     except Exception as error:
@@ -66,8 +66,8 @@ def fitted(law: Law, data: pd.DataFrame | Mapping[str, Any], options: Mapping[st
     return Candidate(law, fit)
 
 
-def judged(candidate: Candidate, default: Candidate) -> Candidate:
-    """The candidate with the reason why it is out, where this table does not determine its parameters."""
+def checked(candidate: Candidate, default: Candidate) -> Candidate:
+    """The candidate with the reason why it is dropped, where this table does not determine its parameters."""
     fit = candidate.fit
     if fit is None:
         return candidate
@@ -77,25 +77,25 @@ def judged(candidate: Candidate, default: Candidate) -> Candidate:
     return replace(candidate, reason=f"not identified by this table: {'; '.join(reasons)}" if reasons else "")
 
 
-def tried(candidate: Candidate, cuts: Sequence[Cut], level: float, unit: str) -> Candidate:
-    """The candidate with what it foretells beyond each cut."""
+def tested(candidate: Candidate, cuts: Sequence[Cut], level: float, unit: str) -> Candidate:
+    """The candidate with its predictions beyond each cut."""
     if candidate.fit is None:
         return candidate
     held_out, failures = {}, {}
     for number, cut in enumerate(cuts):
         try:
-            rows = foretold(candidate.fit, cut, level, unit)
+            rows = predict_held_out(candidate.fit, cut, level, unit)
         except Exception as error:
             failures[number] = _first_clause(error)
             continue
         if np.isfinite(rows.to_numpy()).all():
             held_out[number] = rows
         else:
-            failures[number] = "it foretells no finite number there"
+            failures[number] = "it predicts no finite number there"
     return replace(candidate, held_out=held_out, failures=failures)
 
 
-def aimed(candidate: Candidate, target: Mapping[str, float] | None) -> Candidate:
+def at_target(candidate: Candidate, target: Mapping[str, float] | None) -> Candidate:
     """The candidate with the plain law's response at the target."""
     if candidate.fit is None or target is None:
         return candidate
@@ -107,7 +107,7 @@ def aimed(candidate: Candidate, target: Mapping[str, float] | None) -> Candidate
 
 
 def row_of(candidate: Candidate, default: Candidate, cuts: int, level: float, seed: int) -> dict[str, Any]:
-    """The candidate's row of the comparison (see `Comparison`)."""
+    """The candidate's row of the comparison (see `LawComparison`)."""
     fit, base = candidate.fit, default.fit
     row: dict[str, Any] = {"law": candidate.name, "parameters": candidate.size}
     blank = dict.fromkeys(
@@ -116,14 +116,14 @@ def row_of(candidate: Candidate, default: Candidate, cuts: int, level: float, se
     if fit is None or base is None:
         return row | blank | {"verdict": "not fitted"}
     errors, beaten = candidate.errors(cuts, level), default.errors(cuts, level)
-    tested = list(candidate.held_out.values())
+    held_out = list(candidate.held_out.values())
     by_cut = {
         "rolling": float(np.nanmean(errors)),
         "worst_cut": float(np.nanmax(errors)),
         "wins": float((errors < beaten).sum()),
-        "score": float(np.mean([scores(rows, level)["score"] for rows in tested])),
-        "kappa": kappa(tested, level),
-    } if tested else {}  # fmt: skip
+        "score": float(np.mean([scores(rows, level)["score"] for rows in held_out])),
+        "kappa": kappa(held_out, level),
+    } if held_out else {}  # fmt: skip
     return row | blank | {
         "delta_aicc": _apart(fit.aicc, base.aicc),
         "delta_bic": fit.bic - base.bic,
@@ -135,10 +135,7 @@ def row_of(candidate: Candidate, default: Candidate, cuts: int, level: float, se
 
 
 def cut_rows(candidate: Candidate, cuts: Sequence[Cut], level: float) -> list[dict[str, Any]]:
-    """One row a cut: law, cut (decades of compute, or of what orders the rows), rows and runs fitted, rows held out.
-
-    Then the scores, and why there are none.
-    """
+    """One row a cut: law, cut (decades of what orders the rows), fitted, runs, held_out, the scores, and failure."""
     if candidate.fit is None:
         return []
     rows = []
@@ -160,11 +157,11 @@ def cut_rows(candidate: Candidate, cuts: Sequence[Cut], level: float) -> list[di
 
 
 def _first_clause(error: Exception) -> str:
-    """Of a message, without the list of all columns of the table; what is no message of ours is named."""
+    """A message up to its first semicolon, without lists of columns; an error not of this package with its class."""
     text = str(error).split("; ")[0]
     return text if isinstance(error, TestbedError) else f"{type(error).__name__}: {text}"
 
 
 def _apart(value: float, base: float) -> float:
-    """The difference; infinite AICc of too many parameters stays so, and two of them are alike."""
+    """Value - base; 0 where both are the same infinity (the AICc of too many parameters)."""
     return 0.0 if value == base else value - base

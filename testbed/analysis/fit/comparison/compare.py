@@ -1,8 +1,8 @@
-"""Choosing among laws by what they foretell, and saying how little that can be relied on.
+"""Choosing among laws by how well they predict larger runs, and saying how far that can be relied on.
 
 Over 63 cuts of 12 public tables the law of lowest AICc extrapolated worse (mean error .062) than always
 the additive one (.046), and no criterion picked the law that would extrapolate best. So the first law
-named stays unless another of few parameters foretells the larger runs better at every cut, and never
+named stays unless another of few parameters predicts the larger runs better at every cut, and never
 for AICc alone. What helps is the discrepancy term of the prediction (see `kriging`).
 """
 
@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from testbed.analysis.fit.comparison.candidate_fits import Candidate, aimed, cut_rows, fitted, judged, row_of, tried
+from testbed.analysis.fit.comparison.candidate_fits import (
+    Candidate,
+    at_target,
+    checked,
+    cut_rows,
+    fit_candidate,
+    row_of,
+    tested,
+)
 from testbed.analysis.fit.comparison.target import TargetPrediction, predict_target
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.heldout.rolling import Cut, cuts_of
@@ -30,14 +38,14 @@ MOST_KAPPA = 1.5  # from which intervals have failed on the table before
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """Laws held against each other on one table.
+class LawComparison:
+    """Laws compared on one table.
 
     `table` has one row a law: parameters; delta_aicc and delta_bic against the first law that could be
     fitted; then, as mean absolute errors in the space of residuals (relative, where that is the log), k_fold
     of left-out runs, rolling of larger runs over all cuts, and worst_cut; wins, the cuts at which it
-    beat that first law; score, the interval score of its kriging intervals there, and kappa, what those
-    would have to be stretched by; predicted, the target by the plain law; verdict. `cuts` has one row a law
+    beat that first law; score, the interval score of its kriging intervals there, and kappa, the factor by
+    which those would have to be widened; predicted, the target by the plain law; verdict. `cuts` has one row a law
     and cut. `dropped` says why laws are out. `recommended` is None where this table identifies none.
     """
 
@@ -53,11 +61,11 @@ class Comparison:
     fits: dict[str, Fit] = field(repr=False)
 
     def sentences(self) -> list[str]:
-        """What follows from it, for a reader."""
+        """The recommendation and, with a target, its prediction, as sentences."""
         return [self.reason] if self.target is None else [self.reason, self.target.sentence(self.level)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; null where there is no number."""
+        """The comparison as JSON values; null where there is no number."""
         return {
             "default": self.default,
             "recommended": self.recommended,
@@ -85,8 +93,8 @@ def compare(
     n_boot: int = 200,
     seed: int = 0,
     where: str = "the table",
-) -> Comparison:
-    """Hold `laws` of one response against each other, the default one first.
+) -> LawComparison:
+    """Compare `laws` of one response on one table, the default one first.
 
     Residuals are taken in the first law's space for all, so that criteria compare like with like. `target`
     has the columns of a run to predict; its interval is that of the recommended law's prediction, widened
@@ -103,13 +111,13 @@ def compare(
     loss = loss or ("huber" if space == "log" else "ls")
     options: dict[str, Any] = {"columns": columns, "loss": loss, "delta": delta, "space": space}
     options |= {"n_boot": n_boot, "seed": seed, "where": where}
-    candidates = [fitted(law, data, options) for law in chosen]
+    candidates = [fit_candidate(law, data, options) for law in chosen]
     base = next((number for number, candidate in enumerate(candidates) if candidate.fit is not None), 0)
     first = candidates[base]
     if first.fit is None:
         raise TableError(f"{where}: " + "; ".join(f"{c.name} {c.reason}" for c in candidates))
     origins = cuts_of(first.fit, cuts, target)
-    candidates = [aimed(tried(judged(c, first), origins, level, unit), target) for c in candidates]
+    candidates = [at_target(tested(checked(c, first), origins, level, unit), target) for c in candidates]
     return _concluded(candidates, base, origins, target, level, unit, seed)
 
 
@@ -121,15 +129,15 @@ def _concluded(
     level: float,
     unit: str,
     seed: int,
-) -> Comparison:
-    """What follows from the candidates, of which that of number `base` is the first that could be fitted."""
+) -> LawComparison:
+    """The comparison of tested candidates; number `base` is the first that could be fitted."""
     first, default = candidates[base], candidates[0].name
     recommended, reason = _recommended(candidates, default, len(origins), level)
     headline, far = _headline(candidates, recommended, first, target, level, unit)
     table = pd.DataFrame([row_of(candidate, first, len(origins), level, seed) for candidate in candidates])
     if recommended is not None:
         table.loc[table["law"] == recommended, "verdict"] = "recommended"
-    return Comparison(
+    return LawComparison(
         default=default,
         recommended=recommended,
         reason=reason,
@@ -171,7 +179,7 @@ def _recommended(candidates: Sequence[Candidate], default: str, cuts: int, level
     if cuts < LEAST_CUTS:
         return stays.name, (
             f"Recommended: {stays.name}{why}. The table allows {cuts} cut{'s' * (cuts != 1)} between smaller and larger runs, "
-            "too few to tell laws apart by what they foretell."
+            "too few to tell laws apart by what they predict."
         )
     beaten = stays.errors(cuts, level)
     winners = [
@@ -182,12 +190,12 @@ def _recommended(candidates: Sequence[Candidate], default: str, cuts: int, level
     if winners:
         best = min(winners, key=lambda candidate: float(candidate.errors(cuts, level).mean()))
         return best.name, (
-            f"Recommended: {best.name}, which foretold the larger runs better than {stays.name}{why} at each of {cuts} cuts "
+            f"Recommended: {best.name}, which predicted the larger runs better than {stays.name}{why} at each of {cuts} cuts "
             f"(mean error {best.errors(cuts, level).mean():.2g} against {beaten.mean():.2g}); no criterion picks reliably the "
             "law that extrapolates best."
         )
     return stays.name, (
-        f"Recommended: {stays.name}{why}. No other law of at most {MOST_PARAMETERS} parameters foretold the larger runs "
+        f"Recommended: {stays.name}{why}. No other law of at most {MOST_PARAMETERS} parameters predicted the larger runs "
         f"better at each of {cuts} cuts, and a better fit to the same runs is no reason to change."
     )
 
@@ -210,12 +218,12 @@ def _headline(
 
 
 def _law_selection(candidates: Sequence[Candidate], cuts: int, level: float) -> tuple[Finding, ...]:
-    """Where the law that fits best is not the one that foretells best."""
-    tested = [c for c in candidates if c.fit is not None and len(c.held_out) == cuts]
-    if cuts == 0 or len(tested) < 2:
+    """Whether the law that fits best is another than the one that predicts larger runs best."""
+    everywhere = [c for c in candidates if c.fit is not None and len(c.held_out) == cuts]
+    if cuts == 0 or len(everywhere) < 2:
         return ()
-    criterion = {c.name: c.fit.aicc for c in tested if c.fit is not None}
-    error = {c.name: float(c.errors(cuts, level).mean()) for c in tested}
+    criterion = {c.name: c.fit.aicc for c in everywhere if c.fit is not None}
+    error = {c.name: float(c.errors(cuts, level).mean()) for c in everywhere}
     fits, predicts = min(criterion, key=lambda n: criterion[n]), min(error, key=lambda n: error[n])
     if fits == predicts:
         return ()
@@ -241,7 +249,7 @@ def _law_selection(candidates: Sequence[Candidate], cuts: int, level: float) -> 
 
 
 def _failed_before(table: pd.DataFrame, recommended: str | None) -> tuple[Finding, ...]:
-    """Where the intervals of the recommended law were too short for this very table."""
+    """Whether the intervals of the recommended law were too short at the cuts of this very table."""
     value = float(table.loc[table["law"] == recommended, "kappa"].sum())
     if value <= MOST_KAPPA:
         return ()

@@ -140,7 +140,7 @@ SENTENCES = {
         "keep to runs near each minimum, or fit a law to all of them (approach 3)."
     ),
     "law-selection": (
-        "AICc prefers {fits} (by {apart:.3g} over {predicts}), but {predicts} foretold the larger runs best (mean error "
+        "AICc prefers {fits} (by {apart:.3g} over {predicts}), but {predicts} predicted the larger runs best (mean error "
         "{best:.2g} against {error:.2g}): neither says which extrapolates best, so look at the predictions of all of them."
     ),
     "failed-before": (

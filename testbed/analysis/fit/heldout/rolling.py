@@ -1,4 +1,4 @@
-"""How well a law foretells larger runs from smaller ones: the rolling origin, and k-fold by run beside it."""
+"""How well a law predicts larger runs from smaller ones: the rolling origin, and k-fold by run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from testbed.analysis.laws import Law
 from testbed.errors import TableError
 
 Array = NDArray[np.float64]
-Rows = NDArray[np.bool_]
 
 _FROM, _TO = 0.35, 0.85  # quantiles of the runs' compute between which a table is cut
 _LEAST_ROWS, _LEAST_RUNS = 14, 6  # below a cut
@@ -29,11 +28,15 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Cut:
-    """One origin: the rows that are fitted, and the larger ones of other runs, of a kind with them, that are foretold."""
+    """One origin: the rows [rows] that are fitted, and the larger, comparable ones of other runs that are predicted.
+
+    `at` is the largest fitted place and `gap` [rows] how far beyond it each row lies, in decades of compute (or of
+    what orders the rows).
+    """
 
     at: float
-    fitted: Rows
-    held_out: Rows
+    fitted: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
     gap: Array
 
 
@@ -64,8 +67,8 @@ def cuts_of(fit: Fit, count: int, target: Mapping[str, float] | None) -> list[Cu
     return cuts
 
 
-def foretold(fit: Fit, cut: Cut, level: float, unit: str) -> pd.DataFrame:
-    """The held-out rows as `fit`'s law foretells them when fitted below the cut, in the space of residuals.
+def predict_held_out(fit: Fit, cut: Cut, level: float, unit: str) -> pd.DataFrame:
+    """The held-out rows as predicted by `fit`'s law when fitted below the cut, in the space of residuals.
 
     Columns gap (decades), observed, predicted by the plain law, kriged (with its discrepancy), low and high.
     TableError where the law cannot be fitted there.
@@ -97,7 +100,7 @@ def foretold(fit: Fit, cut: Cut, level: float, unit: str) -> pd.DataFrame:
 
 
 def scores(table: pd.DataFrame, level: float) -> dict[str, float]:
-    """Means over foretold rows: error of the plain law, kriged error, and the interval score."""
+    """Means over held-out rows: error of the plain law, kriged error, and the interval score."""
     observed, predicted, kriged, low, high = (
         table[name].to_numpy() for name in ("observed", "predicted", "kriged", "low", "high")
     )
@@ -109,7 +112,7 @@ def scores(table: pd.DataFrame, level: float) -> dict[str, float]:
 
 
 def kappa(tables: list[pd.DataFrame], level: float) -> float:
-    """The `calibration` of foretold rows, each cut counting the same; nan without a cut."""
+    """The `calibration` of held-out rows, each cut counting the same; nan without a cut."""
     if not tables:
         return np.nan
     ratios, weights = [], []
@@ -144,7 +147,7 @@ def _target_gap(fit: Fit, target: Mapping[str, float] | None) -> float:
     return gap_of(fit, target)
 
 
-def _matched(held_out: Rows, gap: Array, wanted: float) -> Rows:
+def _matched(held_out: NDArray[np.bool_], gap: Array, wanted: float) -> NDArray[np.bool_]:
     """The held-out rows about as far away as the target, where enough are."""
     alike = held_out & (gap >= wanted / 2) & (gap <= 2 * wanted)
     return alike if wanted > 0 and alike.sum() >= _MATCHED else held_out
