@@ -196,5 +196,7 @@ def test_hostile_names_do_not_reach_the_page(tmp_path):
     save_page(compare_recipes(fit, fit, ("</script><script>alert(1)</script>", "<b>")), tmp_path / "p.html")
     page = (tmp_path / "p.html").read_text()
     assert "<script>alert" not in page and "<b>" not in page.split("<script>")[0]
+    figures = page.split("const figures = ")[1].split("\n")[0]
+    assert "alert(1)" in figures and not set("<>") & set(figures)
     with pytest.raises(ConfigError, match=r"accepted: \.html"):
         save_page(compare_recipes(fit, fit), tmp_path / "p.txt")

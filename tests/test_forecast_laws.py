@@ -18,23 +18,10 @@ from tests.helpers.planted import PLANTED
 WHEN = "2026-01-01T00:00:00+00:00"
 CIRCUMSTANCES = Circumstances("planted", "c" * 64, WHEN, False, {"testbed": "0"})
 NOISE = 1e-3
-REFUSED = {
-    "gadre_error": "predicts error; accepted: laws that predict the loss",
-    "step_law_lr": "predicts lr;",
-    "step_law_batch": "predicts batch_tokens;",
-    "critical_batch": "predicts batch_tokens;",
-    "leverage": "predicts leverage;",
-    "krajewski": "predicts accuracy;",
-    "krajewski_nd": "predicts accuracy;",
-    "bhagia": "predicts accuracy;",
-    "isik_bleu": "predicts bleu;",
-    "yan_tokens": "predicts acceptance;",
-    "yan_n": "predicts acceptance;",
-    "gao_bon": "predicts reward;",
-    "gao_rl": "predicts reward;",
-    "u_shape": "predicts accuracy;",
-    "vocabulary": "predicts a loss that may be 0 or negative",
-    "vocabulary_tied": "predicts a loss that may be 0 or negative",
+OTHER_RESPONSE = {name: f"which predicts {law.response};" for name, law in LAWS.items() if law.response != "loss"}
+REFUSED = OTHER_RESPONSE | {
+    "vocabulary": "which predicts a loss that may be 0 or negative",
+    "vocabulary_tied": "which predicts a loss that may be 0 or negative",
     "tissue": "a law of whole loss curves",
     "multi_power": "a law of whole loss curves",
 }

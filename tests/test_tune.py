@@ -167,12 +167,12 @@ def test_further_batches_are_bracketed_beside_the_own(tiny_toml, tmp_path):
 
 def test_the_certificate_tells_of_every_part(certificate, tuning, tiny_config):
     assert [(c.width, c.tokens) for c in certificate.corners] == [(w, d) for w in (8, 24) for d in (10_240, 40_960)]
-    assert certificate.runs == 10
-    assert certificate.flops == sum(spec.flops for spec in tuning.folder.specs)
+    assert certificate.brackets.runs == 10
+    assert certificate.brackets.flops == sum(spec.flops for spec in tuning.folder.specs)
     assert certificate.transfer.widths == widths(tiny_config) == (8, 16, 24, 32)
     assert certificate.transfer.hidden_steady
-    assert certificate.collapse.rungs == 3
-    assert certificate.outliers.cells == 9
+    assert certificate.grid.collapse.rungs == 3
+    assert certificate.grid.outliers.cells == 9
     if all(corner.status == "inside" for corner in certificate.corners):
         assert len(certificate.rungs) == 10
         assert {shift.law for shift in certificate.shifts} == {"hoffmann", "kaplan"}
@@ -198,8 +198,8 @@ def test_a_study_is_checked_without_brackets(study, certificate, tmp_path):
     made = check(Study.open(copy))
     assert made.corners == ()
     assert made.answer == "open"
-    assert made.collapse == certificate.collapse
-    assert made.outliers == certificate.outliers
+    assert made.grid.collapse == certificate.grid.collapse
+    assert made.grid.outliers == certificate.grid.outliers
     assert "No learning rate was bracketed" in certificate_sentences(made, "x")[0]
     again = check(study)
     assert again.corners == certificate.corners  # what was bracketed stays
@@ -213,10 +213,10 @@ def test_a_run_that_is_off_is_named_with_what_to_do(study, tmp_path):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps({**line, "loss": 3 * line["loss"]}) + "\n" for line in lines))
     found = check(Study.open(copy))
-    assert spoilt.run_id in {outlier.run for outlier in found.outliers.found}
+    assert spoilt.run_id in {outlier.run for outlier in found.grid.outliers.found}
     words = " ".join(certificate_sentences(found, str(copy)))
     assert f"{spoilt.run_id} (width 8 at" in words
-    assert "another seed in the place of grid.init_seeds = 0" in words
+    assert "another seed in place of grid.init_seeds = 0" in words
 
 
 def test_the_page_shows_the_certificate_and_is_true_without_one(study, certificate, tmp_path):
@@ -297,7 +297,7 @@ def test_the_command(study, tuning, certificate, tiny_toml, tmp_path):
     assert (tmp_path / "tiny-tune" / FILE).read_bytes() == (home / FILE).read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"tiny", "tiny-tune"}
     shown = CliRunner().invoke(app, ["tune", str(home), "--check", "--json"])
-    assert len(json.loads(shown.stdout)["corners"]) == 4
+    assert len(json.loads(shown.stdout)["brackets"]["corners"]) == 4
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from testbed.analysis.certificate.corners import judge_corners
-from testbed.analysis.certificate.learning_rates import follow, shifts
+from testbed.analysis.certificate.learning_rates import excess_at_rungs, shifts
 from testbed.analysis.certificate.valley import excesses, vertices
 from testbed.analysis.forecast import fit_laws
 from testbed.config import ForecastSettings as Settings
@@ -75,7 +75,7 @@ def test_an_optimum_beyond_the_bracket_is_told_on_its_side(optimum, status):
         assert (corner.interval.low is None) == (status == "below")
         assert (corner.interval.high is None) == (status == "above")
         assert 0 < corner.excess < 0.03 * optimum**2
-    assert follow(judge_corners(table, 0.9), [("grid", 16, 320_000)], 0.9) is None
+    assert excess_at_rungs(judge_corners(table, 0.9), [("grid", 16, 320_000)], 0.9) is None
 
 
 def test_a_run_that_diverges_is_a_rate_that_is_too_high():
@@ -133,7 +133,7 @@ def planted_optimum(width, tokens):
 
 
 def test_the_trend_and_the_excess_everywhere_follow_from_the_corners():
-    trend, rungs = follow(judge_corners(brackets(planted_optimum, skew=0.005), 0.9), PLACES, 0.9)
+    trend, rungs = excess_at_rungs(judge_corners(brackets(planted_optimum, skew=0.005), 0.9), PLACES, 0.9)
     assert trend.width == pytest.approx(0.15, abs=1e-6)
     assert trend.tokens == pytest.approx(-0.3, abs=1e-6)
     for rung in rungs:
@@ -148,7 +148,7 @@ def test_intervals_of_the_trend_and_of_the_excess_hold():
     trends, hits, total = 0, 0, 0
     for _ in range(60):
         table = brackets(planted_optimum, noise=0.003, rng=rng)
-        found = follow(judge_corners(table, 0.9), PLACES, 0.9)
+        found = excess_at_rungs(judge_corners(table, 0.9), PLACES, 0.9)
         if found is None:
             continue
         trend, rungs = found
@@ -162,7 +162,7 @@ def test_intervals_of_the_trend_and_of_the_excess_hold():
 
 def test_a_bracket_at_one_width_knows_no_trend_in_width():
     table = brackets(planted_optimum)
-    trend, rungs = follow(judge_corners(table[table["width"] == 16], 0.9), PLACES, 0.9)
+    trend, rungs = excess_at_rungs(judge_corners(table[table["width"] == 16], 0.9), PLACES, 0.9)
     assert trend.width is None
     assert trend.width_interval is None
     assert trend.tokens == pytest.approx(-0.3, abs=1e-6)
@@ -180,7 +180,7 @@ def test_a_wrong_rate_that_bends_a_law_is_taken_out_of_it():
 
     places = points[["role", "width", "tokens"]].drop_duplicates().itertuples(index=False)
     table = brackets(lambda width, tokens: 0.8 * math.log(width / 16))
-    _, rungs = follow(judge_corners(table, 0.9), [tuple(place) for place in places], 0.9)
+    _, rungs = excess_at_rungs(judge_corners(table, 0.9), [tuple(place) for place in places], 0.9)
     bent = points.assign(
         loss=points["loss"] * np.exp([excess(w, d) for w, d in zip(points["width"], points["tokens"], strict=True)])
     )

@@ -128,7 +128,7 @@ def _truth(text: str | None) -> tuple[str, dict[str, float]] | None:
 
 
 def _print(found: Suggestions, notes: list[str]) -> None:
-    from testbed.analysis.report.study.tables import Table
+    from testbed.analysis.report.study.tables import TextTable
     from testbed.units import show_count
 
     for note in notes:
@@ -148,7 +148,7 @@ def _print(found: Suggestions, notes: list[str]) -> None:
         )
         for run in found.runs
     )
-    print_table(Table(("N", "D", "seeds", "FLOPs", "expected after it"), rows))
+    print_table(TextTable(("N", "D", "seeds", "FLOPs", "expected after it"), rows))
     times = f", {found.after / found.half_width:.2f} times as wide as now" if found.half_width < 1 else ""
     console.say(
         f"{show_count(found.flops)} of {show_count(found.budget)} FLOPs: expected ±{100 * found.after:.2f} %{times}; the "

@@ -31,10 +31,10 @@ def laws(
             value = facts[key]
             console.say(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
         return
-    from testbed.analysis.report.study.tables import Table
+    from testbed.analysis.report.study.tables import TextTable
 
     rows = tuple((law.name, plain_formula(law), ", ".join(law.columns), law.source) for law in chosen)
-    print_table(Table(("law", "formula", "columns", "source"), rows))
+    print_table(TextTable(("law", "formula", "columns", "source"), rows))
 
 
 def _law_facts(law: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from testbed.analysis.fit.diagnostics import Finding
-    from testbed.analysis.report.study.tables import Table
+    from testbed.analysis.report.study.tables import TextTable
     from testbed.study import Study
 
 
@@ -93,7 +93,7 @@ def print_warnings(findings: Iterable[Finding]) -> None:
         console.say((finding.code, "yellow"), f": {finding.message}", indent=2)
 
 
-def print_table(table: Table) -> None:
+def print_table(table: TextTable) -> None:
     """Print a table without rules; one too wide for the terminal is wrapped or folded (see `table_layout`)."""
     lines = lay_out(table, console.width if console.is_terminal else None)
     for line in lines:

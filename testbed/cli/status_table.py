@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from testbed.analysis.report.study.tables import Table
+from testbed.analysis.report.study.tables import TextTable
 from testbed.cli.output import console, print_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def print_status(runs: Mapping[str, RunFolder], states: Mapping[str, State], eve
     shown = shown[:_FEW] if many else shown
     if shown:
         rows = tuple(_row(run_id, runs[run_id], states[run_id]) for run_id in shown)
-        print_table(Table(("run", "role", "state", "last loss"), rows))
+        print_table(TextTable(("run", "role", "state", "last loss"), rows))
     if left > 0:
         console.say(f"and {left:,} more that are running, paused or failed; --all shows every run")
     for run_id in shown:
@@ -44,11 +44,11 @@ def _row(run_id: str, run: RunFolder, state: State) -> tuple[str, str, str, str]
     return run_id, f"{run.spec.role} again" if run.spec.retry_of else run.spec.role, state, last
 
 
-def _totals(runs: Sequence[RunFolder], states: Sequence[State]) -> Table:
+def _totals(runs: Sequence[RunFolder], states: Sequence[State]) -> TextTable:
     """Runs by role, width and state, in the plan's order."""
     counts = Counter((run.spec.role, run.spec.shape.width, state) for run, state in zip(runs, states, strict=True))
     rows = []
     for role, width in dict.fromkeys((run.spec.role, run.spec.shape.width) for run in runs):
         row = [counts[role, width, state] for state in STATES]
         rows.append((role, str(width), f"{sum(row):,}", *(f"{count:,}" if count else "" for count in row)))
-    return Table(("role", "width", "runs", *STATES), tuple(rows), keys=2)
+    return TextTable(("role", "width", "runs", *STATES), tuple(rows), keys=2)

@@ -14,14 +14,14 @@ from rich.cells import cell_len
 from testbed.cli.word_wrap import pieces, wrap
 
 if TYPE_CHECKING:
-    from testbed.analysis.report.study.tables import Table
+    from testbed.analysis.report.study.tables import TextTable
 
 _GAP = "  "
 _SHORT = 24  # a longer cell is text, which may be wrapped; a number with its unit or its interval is shorter
 _NARROW = 12  # text is not wrapped to less, so that a narrow column does not become a tower of words
 
 
-def lay_out(table: Table, width: int | None) -> list[str]:
+def lay_out(table: TextTable, width: int | None) -> list[str]:
     """The lines of a table, its titles first; `width` is None where lines may have any length."""
     columns = [list(column) for column in zip(table.titles, *table.rows, strict=True)]
     natural = [max(map(cell_len, column)) for column in columns]

@@ -15,11 +15,15 @@ NotBelow = Annotated[float, Field(ge=0, le=1e100)]
 
 
 class Interval(Record):
-    """A range with its nominal level."""
+    """An interval with its nominal level."""
 
     low: float
     high: float
     level: Annotated[float, Field(gt=0, lt=1)]
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies in the interval."""
+        return self.low <= value <= self.high
 
 
 class LawForecast(Record):

@@ -1,1 +1,1 @@
-"""The learning-rate certificate of a study: how much of its losses its learning rates can explain. Never imports torch."""
+"""The learning-rate certificate of a study: whether its learning rates are right, and what they cost. Never imports torch."""

@@ -1,34 +1,56 @@
-"""The tuned-grid certificate of a study: how far its results can be laid to its learning rates."""
+"""The learning-rate certificate of a study: how much of its losses its learning rates can explain."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from testbed.analysis.certificate.collapse import Collapse
 from testbed.analysis.certificate.coordinate_check import Transfer
 from testbed.analysis.certificate.corners import Corner
-from testbed.analysis.certificate.learning_rates import Rung, Shift, Trend
+from testbed.analysis.certificate.learning_rates import OptimumTrend, RungExcess, Shift
 from testbed.analysis.certificate.outliers import Outliers
 from testbed.errors import FolderError
 from testbed.files import write_json
-from testbed.records import Record, as_json
+from testbed.records import Record, as_json, problem
 
 FILE = "certificate.json"
 
-TOLERANCE = 0.01  # of the loss: about what a forecast of a small study errs by
+TOLERANCE = 0.01  # of the loss: about the error of a small study's forecast
 
-Answer = Literal["right", "wrong", "open"]
+Judgement = Literal["right", "wrong", "open"]
+
+
+class BracketFindings(Record):
+    """What the brackets show.
+
+    `corners` has one entry for each bracket, those at further batches among them. `trend` and `rungs` follow from the
+    corners at the study's own batch; they are None and empty unless every optimum lies inside its bracket. `runs`
+    and `flops` are what the brackets cost.
+    """
+
+    corners: tuple[Corner, ...]
+    trend: OptimumTrend | None
+    rungs: tuple[RungExcess, ...]
+    runs: int
+    flops: int
+
+
+class GridFindings(Record):
+    """What the study's finished grid shows; `shifts` need brackets, `collapse` and `outliers` enough rungs and seeds."""
+
+    shifts: tuple[Shift, ...]
+    collapse: Collapse | None
+    outliers: Outliers | None
 
 
 class Certificate(Record):
-    """What the brackets, the coordinate check and the finished sweep say; a part is empty or None that was not made.
+    """The findings about a study's learning rates, in three parts, each None until it is made.
 
-    `corners` are all brackets, those of the study's own batch among them (`batch_tokens`); `trend` and
-    `rungs` follow from these where every optimum lies inside its bracket, `shifts` where the grid is
-    done. `flops` is what the brackets cost.
+    `brackets` come from runs at several multiples of the rule's learning rate, `transfer` from a coordinate check,
+    `grid` from the finished study. `level` is that of all intervals; `lr` and `batch_tokens` are the study's own.
     """
 
     study: str
@@ -37,15 +59,29 @@ class Certificate(Record):
     level: float
     batch_tokens: int
     lr: float
-    corners: tuple[Corner, ...]
-    trend: Trend | None
-    rungs: tuple[Rung, ...]
-    shifts: tuple[Shift, ...]
-    transfer: Transfer | None
-    collapse: Collapse | None
-    outliers: Outliers | None
-    runs: int
-    flops: int
+    brackets: BracketFindings | None = None
+    transfer: Transfer | None = None
+    grid: GridFindings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_the_flat_form(cls, found: Any) -> Any:
+        """Certificates were once written with the fields of all parts side by side."""
+        if not isinstance(found, dict) or "corners" not in found:
+            return found
+        found = dict(found)
+        brackets = {name: found.pop(name) for name in BracketFindings.model_fields if name in found}
+        grid = {name: found.pop(name) for name in GridFindings.model_fields if name in found}
+        return {
+            **found,
+            "brackets": brackets if brackets["corners"] else None,
+            "grid": grid if any(grid.values()) else None,
+        }
+
+    @property
+    def corners(self) -> tuple[Corner, ...]:
+        """All brackets; empty where none were made."""
+        return self.brackets.corners if self.brackets else ()
 
     @property
     def own_corners(self) -> tuple[Corner, ...]:
@@ -53,50 +89,62 @@ class Certificate(Record):
         return tuple(corner for corner in self.corners if corner.batch_tokens == self.batch_tokens)
 
     @property
-    def worst(self) -> Rung | None:
-        """The grid's rung that the rule leaves the largest excess at."""
+    def rungs(self) -> tuple[RungExcess, ...]:
+        """The excess loss at every rung and horizon of the study; empty where the brackets do not tell it."""
+        return self.brackets.rungs if self.brackets else ()
+
+    @property
+    def worst(self) -> RungExcess | None:
+        """The rung of the grid with the largest excess loss."""
         grid = [rung for rung in self.rungs if rung.role == "grid"]
         return max(grid, key=lambda rung: rung.excess, default=None)
 
     @property
-    def answer(self) -> Answer:
-        """Whether the rule is right on the grid: shown to leave less than TOLERANCE everywhere, or shown not to.
+    def shifts(self) -> tuple[Shift, ...]:
+        """How each law's parameters would move without the excess loss; empty where that is not known."""
+        return self.grid.shifts if self.grid else ()
 
-        "open" where the brackets do not say; a rule that a coordinate check finds to depend on width is
-        wrong whatever the brackets say.
+    @property
+    def answer(self) -> Judgement:
+        """Whether the rule's learning rates are right on the grid.
+
+        "right": shown to cost less than TOLERANCE of the loss at every rung. "wrong": shown to cost more somewhere, to
+        diverge, or, by the coordinate check, to depend on width. "open": the brackets show neither.
         """
         grid = [rung for rung in self.rungs if rung.role == "grid"]
         beyond = [corner.excess for corner in self.own_corners if corner.status != "inside"]
-        low = max([rung.interval.low or 0.0 for rung in grid] + beyond, default=0.0)
+        at_least = max([rung.interval.low for rung in grid] + beyond, default=0.0)
         if any(corner.rule_diverges for corner in self.own_corners):
             return "wrong"
-        if low > TOLERANCE or (self.transfer is not None and not self.transfer.hidden_steady):
+        if at_least > TOLERANCE or (self.transfer is not None and not self.transfer.hidden_steady):
             return "wrong"
-        known = bool(grid) and all(r.interval.high is not None and r.interval.high <= TOLERANCE for r in grid)
+        known = bool(grid) and all(rung.interval.high <= TOLERANCE for rung in grid)
         return "right" if known else "open"
 
     def write(self, folder: Path) -> Path:
-        """Write it into `folder`, whole or not at all; it follows from runs, so it may be made again."""
+        """Write it into `folder`, whole or not at all, over an earlier one; returns the file's path."""
         write_json(folder / FILE, as_json(self))
         return folder / FILE
 
 
 def read_certificate(folder: Path, config_hash: str) -> Certificate | None:
-    """The certificate in `folder`; None where there is none, FolderError where it is another configuration's."""
+    """The certificate in `folder`, None where there is none.
+
+    Raises:
+        FolderError: The file is no certificate, or that of another configuration.
+    """
     path = folder / FILE
     if not path.exists():
         return None
     try:
         found = Certificate.model_validate_json(path.read_text())
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
         raise FolderError(
-            f"{path}: not a certificate ({where}: {problem['msg']}); delete it and make it anew with testbed tune {folder}"
+            f"{path}: not a certificate ({problem(error)}); delete it and make a new one with testbed tune {folder}"
         ) from None
     if found.config_hash != config_hash:
         raise FolderError(
             f"{path}: the certificate of another configuration ({found.study}, sha256 {found.config_hash[:12]}, here "
-            f"{config_hash[:12]}); delete it and make one with testbed tune {folder}"
+            f"{config_hash[:12]}); delete it and make a new one with testbed tune {folder}"
         )
     return found

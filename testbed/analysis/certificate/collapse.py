@@ -1,11 +1,10 @@
-"""Whether the loss curves of a finished sweep fall onto one another, and which rung's does not.
+"""Whether the normalised loss curves of a finished sweep collapse onto one, and which rungs depart.
 
-Normalised loss curves of a well-scaled family collapse, and a rung that is trained badly stands out
-(arXiv:2507.02119: (L(t) - E) / (L(T) - E) of compute-optimal runs). Ours are trunks at constant
-rate over the same tokens on every rung, where E and the term of N stay in every loss. So a curve is
-taken as (L(t) - L(T)) / (L(t0) - L(T)): any level and any size of the fall drop out, its shape is left.
-Shapes change slowly with N; a rung is held against the straight line in log N through the others, or
-against their mean where they are fewer than three.
+The normalised loss curves of a well-scaled family collapse, and a rung that is trained badly stands out (arXiv:2507.02119:
+(L(t) - E) / (L(T) - E) of compute-optimal runs). The curves here are trunks at constant rate over the same tokens on
+every rung, where E and the term of N stay in every loss. So a curve is normalised as (L(t) - L(T)) / (L(t0) - L(T)):
+its level and the size of its fall cancel, its shape is left. Shapes change slowly with N: a rung is compared with the
+straight line in log N through the others, or with their mean where they are fewer than three.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from testbed.records import Record
 
 Array = NDArray[np.float64]
 
-_START = 0.1  # share of the trunk's tokens before which a curve is not looked at: warm-up and what follows it
+_START = 0.1  # share of the trunk's tokens from which curves are compared, past the warm-up
 _PLACES = 6  # at which curves are compared, evenly in the logarithm, when runs logged at different tokens
 _LEAST_NOISE = 1e-6  # of the fall: what rounding leaves
-_CHANCE = 0.01  # of naming a rung in a sweep in which nothing is wrong
+_FALSE_ALARM = 0.01  # chance of naming a rung in a sweep in which nothing is wrong
 
 
 class Stray(Record):
-    """A rung whose curve departs: the share of the trunk's tokens where it does most, by how many of its errors."""
+    """A rung whose curve departs: by how much of the fall, at the share of the trunk's tokens where `z` is largest."""
 
     width: int
     share: float
@@ -36,7 +35,7 @@ class Stray(Record):
 
 
 class Collapse(Record):
-    """How the rungs' curves agree; `spread` between rungs and `noise` between seeds, both root mean squares."""
+    """How well the curves agree: `spread` between rungs and `noise` between seeds, root mean squares as shares of the fall."""
 
     rungs: int
     runs: int
@@ -47,9 +46,9 @@ class Collapse(Record):
 
 
 def collapse(points: pd.DataFrame) -> Collapse | None:
-    """The comparison of the grid's trunks in a study's table; None where it cannot be made.
+    """The comparison of the grid's trunks in a study's points table; None where it cannot be made.
 
-    It takes three rungs, two seeds of some rung, and three losses on every trunk after a tenth of its tokens.
+    It needs three rungs, two seeds of some rung, and three losses on every trunk after a tenth of its tokens.
     """
     trunks = points[(points["phase"] == "stable") & (points["role"] == "grid")]
     runs = [run.sort_values("tokens") for _, run in trunks.groupby("run", sort=False)]
@@ -84,7 +83,7 @@ def collapse(points: pd.DataFrame) -> Collapse | None:
 
 
 def _shares(runs: list[pd.DataFrame]) -> Array:
-    """Shares of the trunk's tokens at which every run has a loss, or evenly spaced ones between which losses lie."""
+    """Shares of the trunk's tokens to compare at: those logged by every run, or evenly spaced ones to interpolate to."""
     each = [run["tokens"].to_numpy(float) / float(run["tokens"].iloc[-1]) for run in runs]
     each = [share[share >= _START] for share in each]
     if all(len(share) == len(each[0]) and np.allclose(share, each[0], rtol=0.01) for share in each):
@@ -103,9 +102,9 @@ def _curve(run: pd.DataFrame, shares: Array) -> Array:
 def _strays(
     rungs: pd.MultiIndex, curves: Array, noise: Array, counts: NDArray[np.intp], freedom: int, shares: Array
 ) -> tuple[Stray, ...]:
-    """Rungs that depart, the worst first; each is left out before the others are looked at again."""
+    """Rungs that depart, the worst first; each is left out before the rest are compared again."""
     widths, log_n = rungs.get_level_values(0).to_numpy(int), np.log(rungs.get_level_values(1).to_numpy(float))
-    critical = float(student.ppf(1 - _CHANCE / (2 * curves.size), freedom))
+    critical = float(student.ppf(1 - _FALSE_ALARM / (2 * curves.size), freedom))
     left = np.arange(len(curves))
     strays = []
     while len(left) >= 3:
@@ -122,7 +121,7 @@ def _strays(
 
 
 def _departures(log_n: Array, curves: Array, counts: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Each rung's curve less what the others lead to expect [rungs, places], and its error in units of a run's [rungs]."""
+    """Each rung's curve minus the one expected from the others [rungs, places], and its error in units of a run's [rungs]."""
     departures, errors = np.empty_like(curves), np.empty(len(curves))
     for k in range(len(curves)):
         others = np.arange(len(curves)) != k

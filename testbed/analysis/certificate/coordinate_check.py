@@ -1,7 +1,7 @@
-"""Whether a learning-rate rule carries over to other widths: the judgement of a coordinate check.
+"""Whether a learning-rate rule transfers to other widths, judged by a coordinate check.
 
-With a right rule every activation's change over the first steps is as large at one width as at another
-(arXiv:2203.03466, section 3.3 and appendix D.1); its logarithm then has slope 0 in the logarithm of width.
+Under a right rule each activation changes by as much over the first steps at one width as at another (arXiv:2203.03466,
+section 3.3 and appendix D.1), so the log of its change has slope 0 in the log of width.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import pandas as pd
 
 from testbed.records import Record
 
-TOLERANCE = 0.3  # a right rule stayed within .2 in the quick study's shapes, the standard one was at 1.3 and more
-_OUTSIDE = ("logits",)  # made by the head, which rules for hidden matrices do not govern
+TOLERANCE = (
+    0.3  # of a slope: the right rule stayed within 0.2 in the quick study's shapes, the standard one reached 1.3
+)
+_NOT_HIDDEN = ("logits",)  # made by the head, whose rate a rule for hidden matrices does not set
 
-Trend = Literal["steady", "grows", "vanishes"]
+WidthTrend = Literal["steady", "grows", "vanishes"]
 
 
 class Coordinate(Record):
-    """One kind of activation: the slopes of its size before training and of its change against width, in logarithms.
+    """One kind of activation against width: log-log slopes of its size before training, and of its change by training.
 
-    `error` is the standard error of the change's slope; `changes` are geometric means over seeds at the
-    last step, one a width.
+    `error` is the standard error of `change_slope`; `changes` are the geometric means over seeds at the last step, one
+    for each width.
     """
 
     kind: str
@@ -31,11 +33,11 @@ class Coordinate(Record):
     change_slope: float
     error: float
     changes: tuple[float, ...]
-    trend: Trend
+    trend: WidthTrend
 
 
 class Transfer(Record):
-    """A coordinate check: its widths, seeds and steps, and every kind of activation."""
+    """A coordinate check: its widths, number of seeds and steps, and the findings for each kind of activation."""
 
     widths: tuple[int, ...]
     seeds: int
@@ -45,17 +47,20 @@ class Transfer(Record):
 
     @property
     def hidden_steady(self) -> bool:
-        """Whether everything up to the head changes alike at every width."""
-        return all(kind.trend == "steady" for kind in self.kinds if kind.kind not in _OUTSIDE)
+        """Whether all activations up to the head change by the same amount at every width."""
+        return all(kind.trend == "steady" for kind in self.kinds if kind.kind not in _NOT_HIDDEN)
 
     @property
     def moving(self) -> tuple[Coordinate, ...]:
-        """The kinds that grow or vanish with width."""
+        """The kinds whose change grows or vanishes with width."""
         return tuple(kind for kind in self.kinds if kind.trend != "steady")
 
 
 def judge_coordinates(table: pd.DataFrame, tolerance: float = TOLERANCE) -> Transfer:
-    """The judgement of a table with columns width, init_seed, step, kind, size and change, of two widths or more."""
+    """Judge a table with columns width, init_seed, step, kind, size and change, of two widths or more.
+
+    A kind is steady if its slope is at most `tolerance`, either way.
+    """
     last = int(table["step"].max())
     kinds = []
     for kind, rows in table.groupby("kind", sort=False):

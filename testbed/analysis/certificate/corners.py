@@ -1,4 +1,8 @@
-"""The best learning rate of each corner of a grid, from losses at a few multiples of the rule's rate."""
+"""The best learning rate at each corner of a grid, from losses at a few multiples of the rule's rate.
+
+A corner is a width, a horizon and a batch; a bracket is its runs at several multiples. The curve through their losses is
+fitted in `valley`.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +22,27 @@ _DRAWS = 2000
 _LEAST_FACTORS = 3  # at which no run diverged
 
 
-class Range(Record):
-    """A range with its nominal level; None is an open end."""
+class OpenInterval(Record):
+    """An interval with its nominal level; None is an open end."""
 
     low: float | None
     high: float | None
     level: float
 
     def holds(self, value: float) -> bool:
-        """Whether the value lies in the range."""
+        """Whether the value lies in the interval."""
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 class Corner(Record):
     """One bracket: a width, a horizon and a batch, trained at several multiples of the rule's learning rate.
 
-    `losses` are geometric means over seeds in nats/token, None where a run diverged. `optimum` is the
-    multiple at which log loss = log `lowest` + `curvature` v^2 + `skew` v^3 is lowest (v the log of a
-    multiple over the optimum), fitted in `window`; these are None unless `status` is "inside". `excess` is
-    what the rule's rate leaves, relative to the lowest loss (at least so much where the optimum lies
-    beyond the bracket). Status: "below" and "above" are optima beyond the bracket, "cliff" a loss that
-    falls until runs diverge, "unclear" no upward curve.
+    `factors` are the multiples and `losses` the geometric means over seeds in nats/token, None where a run diverged.
+    `optimum` is the best multiple: log loss = log `lowest` + `curvature` v^2 + `skew` v^3, with v the log of a
+    multiple over the optimum, fitted in `window` (multiples from, to); these are None unless `status` is "inside".
+    `excess` is how far log loss at the rule's own rate lies above the lowest (at least so far, where the optimum
+    lies beyond the bracket). Status: "inside" the bracket; "below" or "above" it; "cliff" where the loss falls
+    until runs diverge; "unclear" where it does not rise on both sides.
     """
 
     width: int
@@ -51,12 +55,12 @@ class Corner(Record):
     status: Status
     window: tuple[float, float]
     optimum: float | None
-    interval: Range
+    interval: OpenInterval
     curvature: float | None
     skew: float | None
     lowest: float
     excess: float
-    excess_interval: Range
+    excess_interval: OpenInterval
 
     @property
     def rule_diverges(self) -> bool:
@@ -65,11 +69,13 @@ class Corner(Record):
 
 
 def judge_corners(table: pd.DataFrame, level: float, seed: int = 0) -> list[tuple[Corner, Valley]]:
-    """Every corner of a table of brackets with its curve, by batch, width and tokens.
+    """Each corner of a table of brackets, with the curve of its losses; ordered by batch, width and tokens.
 
-    `table` has a row a run and horizon, with columns width, n_params_non_embedding, tokens, batch_tokens,
-    factor, init_seed, data_seed and loss in nats/token (not a number where the run diverged). TableError
-    where runs diverged at so many multiples that nothing can be fitted to the others.
+    `table` has a row for each run and horizon, with columns width, n_params_non_embedding, tokens, batch_tokens, factor,
+    init_seed, data_seed and loss in nats/token (nan where the run diverged). `level` is that of the intervals.
+
+    Raises:
+        TableError: Runs diverged at so many multiples that no curve can be fitted to the others.
     """
     corners = [group for _, group in table.groupby(["batch_tokens", "width", "tokens"], sort=True)]
     valleys = fit_valleys([_points(corner) for corner in corners])
@@ -78,7 +84,7 @@ def judge_corners(table: pd.DataFrame, level: float, seed: int = 0) -> list[tupl
 
 
 def _points(corner: pd.DataFrame) -> Points:
-    """The points of the multiples at which no run diverged."""
+    """The losses to fit: those at multiples at which no run diverged."""
     failed = corner["factor"].isin(corner.loc[corner["loss"].isna(), "factor"])
     finite = corner[~failed]
     if finite["factor"].nunique() < _LEAST_FACTORS:
@@ -134,15 +140,15 @@ def _inside(valley: Valley, level: float, rng: np.random.Generator) -> dict[str,
     right = (low is None or low <= 0) and (high is None or high >= 0)  # the rule may be at the optimum
     return {
         "optimum": math.exp(valley.vertex),
-        "interval": Range(low=_exp(low), high=_exp(high), level=level),
+        "interval": OpenInterval(low=_exp(low), high=_exp(high), level=level),
         "lowest": math.exp(valley.level - valley.excess),
         "excess": valley.excess,
-        "excess_interval": Range(low=0.0 if right else float(ends[0]), high=float(ends[1]), level=level),
+        "excess_interval": OpenInterval(low=0.0 if right else float(ends[0]), high=float(ends[1]), level=level),
     }
 
 
 def _beyond(status: Status, means: pd.Series[float], level: float) -> dict[str, object]:
-    """What can be said where no vertex was found: the side on which the optimum lies, and the least excess."""
+    """What is known where the curve has no lowest point: on which side the optimum lies, and the least excess."""
     finite = means.dropna()
     factors, lowest = finite.index.to_numpy(float), int(np.argmin(finite.to_numpy()))
     low, high = None, None
@@ -154,10 +160,10 @@ def _beyond(status: Status, means: pd.Series[float], level: float) -> dict[str, 
         high = float(means.index[len(finite)])
     return {
         "optimum": None,
-        "interval": Range(low=low, high=high, level=level),
+        "interval": OpenInterval(low=low, high=high, level=level),
         "lowest": float(finite.iloc[lowest]),
         "excess": math.log(float(finite.get(1.0, finite.iloc[lowest])) / float(finite.iloc[lowest])),
-        "excess_interval": Range(low=None, high=None, level=level),
+        "excess_interval": OpenInterval(low=None, high=None, level=level),
     }
 
 

@@ -1,9 +1,9 @@
-"""Losses that do not belong: runs that their cell's other seeds disown, and cells that no smooth law passes through.
+"""Outliers: runs that disagree with the other seeds of their cell, and cells that the law does not pass through.
 
-A run's figure is how far its residual from the fitted law lies from the middle of the other seeds' in its
-cell, in units of a noise that is taken from the middle one of the cells' variances, so that an outlier
-does not hide itself. A cell's figure is its externally studentised residual: its mean against the law
-fitted without it, in units of the other cells' scatter. A cell whose odd run is named is not named too.
+A run is measured by how far its residual from the fitted law lies from the median of the other seeds' in its cell, in
+units of a noise that follows from the median of the cells' variances, so that an outlier does not hide itself. A
+cell is measured by its externally studentised residual: its mean against the law fitted without it, in units of the
+other cells' scatter. A cell is not named where one of its runs is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.forecast import follows_from_n_and_tokens
 from testbed.config import ForecastSettings as Settings
 from testbed.records import Record
 
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_CHANCE = 0.01  # of naming something in a grid in which nothing is wrong
+_FALSE_ALARM = 0.01  # chance of naming something in a grid in which nothing is wrong
 _LEAST_SEEDS = 2
 _LEAST_NOISE = 1e-6  # relative: what rounding leaves
-_LEAST_FREEDOM = 2  # cells beyond the law's parameters, one left out
-_EFFICIENCY = 0.37  # of the middle one of many variances, against their mean
+_LEAST_FREEDOM = 2  # of the law fitted without one cell: the other cells less its parameters
+_EFFICIENCY = 0.37  # of the median of many variances, relative to their mean
 
 
 class Outlier(Record):
-    """One loss, or one cell's mean, that lies off: by how much (relative), and by how many of its errors."""
+    """One run's loss or one cell's mean that disagrees: by `departure`, relative, which is `z` standard errors."""
 
     what: Literal["run", "cell"]
     run: str | None
@@ -47,9 +48,10 @@ class Outlier(Record):
 
 
 class Outliers(Record):
-    """What was looked at and what lies off; `noise` is the relative scatter of a run, `misfit` that of cells about the law.
+    """What was checked, and the outliers found, the worst first.
 
-    `misfit` is None where the cells are too few beside the law's parameters to judge one by the others.
+    `noise` is the relative standard deviation of a run, `misfit` that of the cells about the law; it is None where there
+    are too few cells for the law's parameters to judge each cell by the others.
     """
 
     law: str
@@ -61,12 +63,15 @@ class Outliers(Record):
 
 
 def find_outliers(points: pd.DataFrame, fits: Mapping[str, Fit], settings: Settings) -> Outliers | None:
-    """Outliers among the grid's annealed losses in a study's table, by the law that fits it best.
+    """Outliers among the grid's annealed losses in a study's points table, by the law of N and D that fits it best.
 
-    None where no cell has two seeds.
+    `fits` are the laws fitted to it (see `forecast.fit_laws`). None where no cell has two seeds, or no law is of N and D.
     """
     rows = points[(points["phase"] == "annealed") & (points["role"] == "grid")].reset_index(drop=True)
-    fit = min(fits.values(), key=lambda fit: fit.objective)
+    usable = [fit for fit in fits.values() if follows_from_n_and_tokens(fit.law)]
+    if not usable:
+        return None
+    fit = min(usable, key=lambda fit: fit.objective)
     n = rows[settings.n].to_numpy(float)
     log_loss = np.log(rows["loss"].to_numpy(float))
     rows = rows.assign(n=n, residual=log_loss - np.log(fit.predict(n=n, tokens=rows["tokens"].to_numpy(float))))
@@ -89,7 +94,7 @@ def find_outliers(points: pd.DataFrame, fits: Mapping[str, Fit], settings: Setti
 
 
 def _noise(cells: SeriesGroupBy[Any, Any]) -> tuple[float, float]:
-    """Relative standard deviation of a run, and the degrees of freedom that it is worth."""
+    """Relative standard deviation of a run, and its effective degrees of freedom."""
     freedom = cells.size().to_numpy() - 1
     known = freedom > 0
     middle = cells.var().to_numpy()[known] * freedom[known] / chi2.ppf(0.5, freedom[known])
@@ -97,8 +102,8 @@ def _noise(cells: SeriesGroupBy[Any, Any]) -> tuple[float, float]:
 
 
 def _runs(rows: pd.DataFrame, noise: float, freedom: float) -> list[Outlier]:
-    """The worst run of every cell, where it is too far off; of two seeds it is the one farther from the law."""
-    critical = float(student.ppf(1 - _CHANCE / (2 * len(rows)), freedom))
+    """The worst run of each cell, where it is too far off; of two seeds that is the one farther from the law."""
+    critical = float(student.ppf(1 - _FALSE_ALARM / (2 * len(rows)), freedom))
     found = []
     for _, cell in rows.groupby(["width", "tokens"], sort=True):
         if len(cell) < _LEAST_SEEDS:
@@ -114,7 +119,7 @@ def _runs(rows: pd.DataFrame, noise: float, freedom: float) -> list[Outlier]:
 
 
 def _cells(rows: pd.DataFrame, fit: Fit, settings: Settings) -> tuple[float | None, list[Outlier]]:
-    """The cells' scatter about the law, and the cells that lie off it.
+    """The cells' scatter about the law, and the cells that are too far from it.
 
     In least squares the residual e of a point and its distance d from the fit without it give its
     leverage, 1 - h = e / d, so the studentised residual d sqrt(1 - h) / s is the root of e d over s.
@@ -124,7 +129,7 @@ def _cells(rows: pd.DataFrame, fit: Fit, settings: Settings) -> tuple[float | No
     if freedom < _LEAST_FREEDOM:
         return None, []
     whole = _residuals(fit, means)
-    critical = float(student.ppf(1 - _CHANCE / (2 * len(means)), freedom))
+    critical = float(student.ppf(1 - _FALSE_ALARM / (2 * len(means)), freedom))
     found, scatter = [], math.sqrt(float((whole**2).sum()) / (freedom + 1))
     for k in range(len(means)):
         others = means.drop(index=k)

@@ -6,7 +6,9 @@ from testbed.analysis.forecast.rule import (
     check_remaining,
     describe_rule,
     fit_laws,
+    follows_from_n_and_tokens,
     make_forecast,
+    measured_columns,
 )
 from testbed.analysis.forecast.verdict import compute_equivalent, judge
 
@@ -17,6 +19,8 @@ __all__ = [
     "compute_equivalent",
     "describe_rule",
     "fit_laws",
+    "follows_from_n_and_tokens",
     "judge",
     "make_forecast",
+    "measured_columns",
 ]

@@ -24,7 +24,7 @@ from testbed.errors import ConfigError, TableError
 from testbed.points import annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, MissingCell, Retried, TargetFacts
 
-_BASIC = ("n", "tokens")
+_N_AND_TOKENS = ("n", "tokens")
 _DERIVED = ("flops", "tokens_per_param")  # 6 N D and D / N, of N and D as the forecast counts them
 
 
@@ -174,13 +174,23 @@ def target_columns(target: TargetFacts, n_column: str, scale: float = 1.0) -> di
     return {**target.columns, "n": n, "tokens": tokens, "flops": 6 * n * tokens, "tokens_per_param": tokens / n}
 
 
+def measured_columns(law: Law) -> tuple[str, ...]:
+    """The columns of a points table that this law is evaluated from: n, tokens, and those that do not follow from them."""
+    return (*_N_AND_TOKENS, *(name for name in law.columns if name not in (*_N_AND_TOKENS, *_DERIVED)))
+
+
+def follows_from_n_and_tokens(law: Law) -> bool:
+    """Whether N and D are all that this law needs to know of a run, C being 6 N D."""
+    return measured_columns(law) == _N_AND_TOKENS
+
+
 def _usable_laws(settings: Settings, columns: Collection[str]) -> list[Law]:
     """The configuration's laws; ConfigError for one that cannot be forecast with, given `columns` besides N and D."""
     found = []
     for key, names in (("forecast.laws", settings.laws), ("forecast.beside", settings.beside)):
         for name in names:
             law = find_law(name)
-            reason = _reason_against(law, {*columns, *_BASIC, *_DERIVED})
+            reason = _reason_against(law, {*columns, *_N_AND_TOKENS, *_DERIVED})
             if reason:
                 raise ConfigError(f"{key}: found {law.name}, {reason}")
             found.append(law)
@@ -211,9 +221,9 @@ def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
 def _clean(grid: pd.DataFrame, settings: Settings, where: str) -> pd.DataFrame:
     """The columns that are fitted, under the laws' names; what follows from N and D is left to the fit."""
     laws = _usable_laws(settings, grid.columns)
-    further = sorted({name for law in laws for name in law.columns} - {*_BASIC, *_DERIVED})
-    positive = {*_BASIC, "loss", *(name for law in laws if law.positive for name in law.columns)}
-    mapping = map_columns(grid, (*_BASIC, *further, "loss"), {"n": settings.n}, where)
+    further = sorted({name for law in laws for name in measured_columns(law)} - set(_N_AND_TOKENS))
+    positive = {*_N_AND_TOKENS, "loss", *(name for law in laws if law.positive for name in law.columns)}
+    mapping = map_columns(grid, (*_N_AND_TOKENS, *further, "loss"), {"n": settings.n}, where)
     return fit_columns(grid, mapping, where, positive)
 
 

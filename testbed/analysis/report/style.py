@@ -1,4 +1,4 @@
-"""The one look of all figures: colours that colour-blind readers tell apart, axes with readable ticks, titles with units."""
+"""The style that all figures share: colour-blind-safe colours, axes with readable ticks, titles with units."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _BIG = (
 
 
 def configured(chart: alt.TopLevelMixin) -> Any:
-    """The chart with the look of all figures; at the top level only."""
+    """The chart in the style of all figures; for a chart at the top level, not for a part of one."""
     plain = {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
     return chart.configure(
         font="Helvetica Neue, Helvetica, Arial, sans-serif",
@@ -52,22 +52,33 @@ def configured(chart: alt.TopLevelMixin) -> Any:
 
 
 def in_script(charts: dict[str, Any]) -> str:
-    """The charts as JSON that may stand in a page's script: nothing in it ends the script or begins a comment."""
+    """The charts as JSON for a page's script element: escaped, so that no text in it ends the script or opens a comment."""
     return json.dumps(charts).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def ramp(count: int) -> list[str]:
-    """So many colours from light to dark."""
+    """This many colours from light to dark blue."""
     return [RAMP[1 + round(i * (len(RAMP) - 2) / max(count - 1, 1))] for i in range(count)]
 
 
 def log_x(field: str, title: str) -> alt.X:
-    """A logarithmic axis of a count, over whatever its data span."""
+    """A logarithmic x axis of a count, over the range of its data."""
     return alt.X(
         f"{field}:Q",
         title=title,
         scale=alt.Scale(type="log", nice=False, padding=10),
         axis=alt.Axis(labelExpr=_BIG, tickCount=5),
+    )
+
+
+def log_y(field: str, title: str, values: ArrayLike) -> alt.Y:
+    """A logarithmic y axis of losses; values above 2.2 times the lowest are drawn at its upper end."""
+    low, high = float(np.min(values)), float(np.max(values))
+    return alt.Y(
+        f"{field}:Q",
+        title=title,
+        scale=alt.Scale(type="log", domain=[low * 0.97, min(high * 1.03, 2.2 * low)], clamp=True),
+        axis=alt.Axis(format=".2~f", tickCount=8),
     )
 
 
@@ -83,9 +94,9 @@ def axis(
     inset: float = 0.0,
     labels: bool = True,
 ) -> Any:
-    """An axis that spans `values` with a share `pad` of room at both ends, logarithmic or not.
+    """An axis over the range of `values`, logarithmic or not, with a margin of `pad` of that range at both ends.
 
-    It has about `most` ticks at most, none within a share `inset` of its ends.
+    It has about `most` ticks at most, none closer to an end than `inset` of the range.
     """
     low, high = span(values, log, pad)
     kind = alt.X if channel == "x" else alt.Y
@@ -107,11 +118,11 @@ def axis(
 
 
 def colour(field: str, title: str, values: Any, shown: list[float] | None = None, offset: float = 18) -> alt.Color:
-    """Light to dark along a column: a step for each of a few values, else a gradient; names have a colour each.
+    """The colours of a column: light to dark for numbers, one hue each for names.
 
-    Losses and errors go from dark to light, so that dark is good as it is large.
-
-    `shown` are the values that the legend of a gradient names, `offset` its pixels from the figure.
+    A few distinct numbers get a step each, more of them a gradient. Columns that fall as models grow, losses among
+    them, go from dark to light, so that dark always means a larger model or a better one. `shown` are the values
+    named in the legend of a gradient, `offset` its distance from the figure in pixels.
     """
     if np.asarray(values).dtype.kind not in "iuf":
         names = list(dict.fromkeys(values))
@@ -137,7 +148,7 @@ def colour(field: str, title: str, values: Any, shown: list[float] | None = None
 
 
 def span(values: ArrayLike, log: bool, pad: float) -> tuple[float, float]:
-    """The least and the greatest finite value with a share `pad` of room beyond them; never equal."""
+    """The smallest and the largest finite value, each moved out by `pad` of their range (in logs if `log`); never equal."""
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite) & ((finite > 0) | (not log))]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
@@ -149,13 +160,13 @@ def span(values: ArrayLike, log: bool, pad: float) -> tuple[float, float]:
 
 
 def is_log(name: str, values: ArrayLike) -> bool:
-    """Whether an axis of this column is logarithmic."""
+    """Whether an axis of this column is drawn logarithmically: positive values over more than a factor of 5."""
     array = np.asarray(values, np.float64)
     return column_named(name).scale == "log" and array.min() > 0 and array.max() > _LOG_SPAN * array.min()
 
 
 def column_title(fit: Fit, name: str) -> str:
-    """The column's name and unit; a response or a count under an unusual name is called by the table's own."""
+    """The column's title with its unit; a loss or a count that the fitted table calls by a name of its own keeps that name."""
     source = fit.columns.get(name, name)
     if name == "loss" and source not in column_named("loss").names:
         return source if "loss" in source.lower() else f"loss ({source})"
@@ -167,19 +178,19 @@ def column_title(fit: Fit, name: str) -> str:
 
 
 def letter(parameter: str) -> str:
-    """A parameter's name with Greek letters: alpha_N is α_N."""
+    """A parameter's name in Greek letters: alpha_N is α_N."""
     return re.sub(r"^[a-z]+(?=_|\d|$)", lambda name: _LETTERS.get(name[0], name[0]), parameter)
 
 
 def brief(value: float) -> str:
-    """Three digits, in powers of ten only where it would be long."""
+    """A number with three digits; as a power of ten where it would be long."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{float(f'{value:.3g}'):g}"
     return _short(f"{value:.3g}")
 
 
 def in_powers(value: float, digits: int) -> str:
-    """So many digits and a power of ten: 2.9e20."""
+    """A number with this many digits and a power of ten: 2.9e20."""
     return _short(f"{value:.{digits - 1}e}")
 
 
@@ -189,13 +200,13 @@ def _short(text: str) -> str:
 
 
 def ticks(values: ArrayLike, log: bool, most: int = 6, inset: float = 0.0) -> list[float]:
-    """Round numbers between the least and the greatest value, none within a share `inset` of them."""
+    """Round numbers for the ticks of an axis over `values`, none closer to an end than `inset` of the range."""
     low, high = span(values, log, -inset)
     return log_ticks(low, high, most) if log else _even_ticks(low, high, most)
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between the ends of a logarithmic axis, at most about `most`."""
+    """Round numbers for the ticks of a logarithmic axis from `low` to `high`, about `most` at most."""
     decades = math.log10(high / low)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for digits in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
@@ -210,7 +221,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def _even_ticks(low: float, high: float, most: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten between the ends."""
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough * (1 - 1e-9))

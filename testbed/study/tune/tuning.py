@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from testbed.analysis.certificate.certificate import Certificate, read_certificate
+from testbed.analysis.certificate.certificate import BracketFindings, Certificate, GridFindings, read_certificate
 from testbed.analysis.certificate.collapse import collapse
 from testbed.analysis.certificate.coordinate_check import judge_coordinates
 from testbed.analysis.certificate.corners import judge_corners
-from testbed.analysis.certificate.learning_rates import follow, shifts
+from testbed.analysis.certificate.learning_rates import excess_at_rungs, shifts
 from testbed.analysis.certificate.outliers import find_outliers
 from testbed.config import Config, differences
 from testbed.errors import FolderError
@@ -77,7 +77,7 @@ class Tuning:
         Study(self.folder).train("tune", watcher, retry_failed)
 
     def table(self) -> pd.DataFrame:
-        """One row a run and horizon (see `validate.bracket.judge_corners`); a loss is nan where the run diverged."""
+        """One row a run and horizon (see `certificate.corners.judge_corners`); a loss is nan where the run diverged."""
         rows = []
         for spec in self.folder.specs:
             run = self.folder.run(spec)
@@ -105,25 +105,17 @@ class Tuning:
         judged = judge_corners(self.table(), level)
         own = [pair for pair in judged if pair[0].batch_tokens == made.grid[0].batch_tokens]
         places = dict.fromkeys((s.role, s.shape.width, h.tokens) for s in made.runs for h in s.horizons)
-        followed = follow(own, list(places), level)
-        trend, rungs = followed if followed else (None, ())
-        certificate = Certificate(
-            study=config.name,
-            config_hash=config.hash(),
-            made_at=now(),
-            level=level,
-            batch_tokens=made.grid[0].batch_tokens,
-            lr=config.train.lr,
+        trend, rungs = excess_at_rungs(own, list(places), level) or (None, ())
+        brackets = BracketFindings(
             corners=tuple(corner for corner, _ in judged),
             trend=trend,
             rungs=rungs,
-            shifts=(),
-            transfer=judge_coordinates(coordinates(self.folder, made.grid[0], self.source)),
-            collapse=None,
-            outliers=None,
             runs=len(self.folder.specs),
             flops=self.flops,
         )
+        transfer = judge_coordinates(coordinates(self.folder, made.grid[0], self.source))
+        parts = {"brackets": brackets, "transfer": transfer}
+        certificate = _without_parts(config, made.grid[0]).model_copy(update=parts)
         return checked(certificate, study) if study is not None and _complete(study) else certificate
 
 
@@ -135,37 +127,32 @@ def checked(certificate: Certificate, study: Study) -> Certificate:
     if target is not None:
         at = (float(getattr(target.counts, config.forecast.n)), float(target.horizons[-1].tokens))
     fits, settings, rungs = study.fit(), config.forecast, certificate.rungs
-    changes = {
-        "made_at": now(),
-        "shifts": shifts(points, fits, rungs, settings, config.name, at) if rungs else (),
-        "collapse": collapse(points),
-        "outliers": find_outliers(points, fits, settings),
-    }
-    return certificate.model_copy(update=changes)
+    grid = GridFindings(
+        shifts=shifts(points, fits, rungs, settings, config.name, at) if rungs else (),
+        collapse=collapse(points),
+        outliers=find_outliers(points, fits, settings),
+    )
+    return certificate.model_copy(update={"made_at": now(), "grid": grid})
 
 
 def check(study: Study) -> Certificate:
     """The certificate of a study from its finished grid alone, or the one that it has with these checks made anew."""
     config, grid = study.folder.config, study.grid
     study.fit()  # FolderError where the grid is not done
-    empty = Certificate(
+    known = read_certificate(study.folder.path, config.hash())
+    return checked(known or _without_parts(config, grid[0]), study)
+
+
+def _without_parts(config: Config, spec: RunSpec) -> Certificate:
+    """A certificate of the configuration in which nothing is found yet; `spec` is a run of its grid."""
+    return Certificate(
         study=config.name,
         config_hash=config.hash(),
         made_at=now(),
         level=config.forecast.level,
-        batch_tokens=grid[0].batch_tokens,
+        batch_tokens=spec.batch_tokens,
         lr=config.train.lr,
-        corners=(),
-        trend=None,
-        rungs=(),
-        shifts=(),
-        transfer=None,
-        collapse=None,
-        outliers=None,
-        runs=0,
-        flops=0,
     )
-    return checked(read_certificate(study.folder.path, config.hash()) or empty, study)
 
 
 def _complete(study: Study) -> bool:

@@ -1,4 +1,4 @@
-"""The figure of the tuned-grid certificate: loss against learning rate at every corner, with the fitted curves."""
+"""The figure of the learning-rate certificate: loss against learning rate at every corner, with the fitted curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = 2
 
 
 def brackets(certificate: Certificate) -> Any:
-    """A panel a corner: losses over the lowest in percent against the multiple of the rule's rate, which is marked."""
+    """A panel for each corner: losses above the lowest, in percent, over multiples of the rule's rate, which is marked."""
     panels = [_panel(corner) for corner in certificate.own_corners]
     return alt.concat(*panels, columns=_COLUMNS, spacing=24)
 
@@ -41,7 +41,7 @@ def _panel(corner: Corner) -> Any:
         ),
         "y": alt.Y(
             "excess:Q",
-            title="loss over the lowest, %",
+            title="loss above the lowest, %",
             scale=alt.Scale(domain=[min(0.0, float(points["excess"].min())) - 0.03 * top, top], nice=False),
         ),
     }

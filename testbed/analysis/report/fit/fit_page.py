@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from testbed.analysis.fit import Fit
 from testbed.analysis.report.study.study_page import shown
-from testbed.analysis.report.study.tables import Table
+from testbed.analysis.report.study.tables import TextTable
 from testbed.analysis.report.style import brief, in_script, letter
 from testbed.units import show_count
 
@@ -52,11 +52,11 @@ def _sentence(fit: Fit) -> str:
     return f"{fit.law.response.capitalize()} of {runs}; minimised: {fit.in_words}."
 
 
-def _parameters(fit: Fit, level: float) -> Table:
+def _parameters(fit: Fit, level: float) -> TextTable:
     """Estimates with standard errors and intervals, as far as there are resamples."""
     if len(fit.resamples) < 20:
         rows = [(letter(name), f"{value:.5g}") for name, value in fit.theta.items()]
-        return Table(("parameter", "estimate"), tuple(rows))
+        return TextTable(("parameter", "estimate"), tuple(rows))
     bounds, errors = fit.conf_int(1 - level), fit.bse
     table = []
     for name, value in fit.theta.items():
@@ -65,10 +65,10 @@ def _parameters(fit: Fit, level: float) -> Table:
             continue
         low, high = (float(bounds[end][name]) for end in ("low", "high"))
         table.append((letter(name), f"{value:.5g}", brief(errors[name]), f"{brief(low)} to {brief(high)}"))
-    return Table(("parameter", "estimate", "standard error", f"{100 * level:.0f} % interval"), tuple(table))
+    return TextTable(("parameter", "estimate", "standard error", f"{100 * level:.0f} % interval"), tuple(table))
 
 
-def _facts(fit: Fit) -> Table:
+def _facts(fit: Fit) -> TextTable:
     """How well it fits, from which columns."""
     rms = float(np.sqrt(np.mean(fit.resid**2)))
     rows = [
@@ -78,4 +78,4 @@ def _facts(fit: Fit) -> Table:
         ("resamples", show_count(len(fit.resamples))),
         *((name, source) for name, source in fit.columns.items() if name in (*fit.law.columns, fit.law.response)),
     ]
-    return Table(("fact", ""), tuple(rows))
+    return TextTable(("fact", ""), tuple(rows))

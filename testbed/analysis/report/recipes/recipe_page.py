@@ -1,8 +1,7 @@
-"""Two recipes side by side: the tables for the terminal, and a page with their frontiers and the compute multiplier."""
+"""Two recipes compared: tables for the terminal and the page, and the page with their frontiers and compute multiplier."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from latex2mathml.converter import convert as mathml
 from markupsafe import Markup
 
 from testbed.analysis.fit.comparison.recipes import RecipeComparison, sentences
+from testbed.analysis.report.fit.response import thinned
 from testbed.analysis.report.study.study_page import shown
-from testbed.analysis.report.study.tables import Table
-from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, axis, brief, configured, letter
+from testbed.analysis.report.study.tables import TextTable
+from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, axis, brief, configured, in_script, letter
 from testbed.errors import ConfigError
 from testbed.files import write_text
 from testbed.units import show_count
@@ -27,8 +27,8 @@ _WIDTH = 570
 _TITLES = {"frontiers": "Compute-optimal frontiers", "multiplier": "Compute multiplier"}
 
 
-def parameter_table(compared: RecipeComparison, greek: bool = False) -> Table:
-    """Estimates with their intervals, and the second's less the first's."""
+def parameter_table(compared: RecipeComparison, greek: bool = False) -> TextTable:
+    """Both recipes' parameters with their intervals, and the second's minus the first's; in Greek letters if `greek`."""
     first, second = compared.names
     interval = f"{100 * compared.level:.3g} % interval"
     rows = []
@@ -37,11 +37,11 @@ def parameter_table(compared: RecipeComparison, greek: bool = False) -> Table:
         for name in ("first", "second", "difference"):
             cells += [f"{row[name]:.4g}", f"{brief(row[f'{name}_low'])} to {brief(row[f'{name}_high'])}"]
         rows.append(tuple(cells))
-    return Table(("parameter", first, interval, second, interval, f"{second} less {first}", interval), tuple(rows))
+    return TextTable(("parameter", first, interval, second, interval, f"{second} minus {first}", interval), tuple(rows))
 
 
-def loss_table(compared: RecipeComparison) -> Table:
-    """What some losses cost each, and how many times the first's compute the second needs."""
+def loss_table(compared: RecipeComparison) -> TextTable:
+    """The compute that each recipe needs for some losses, and the ratio of the second's to the first's."""
     first, second = compared.names
     rows = [
         (
@@ -54,11 +54,15 @@ def loss_table(compared: RecipeComparison) -> Table:
         for row in compared.by_loss.to_dict("records")
     ]
     interval = f"{100 * compared.level:.3g} % interval"
-    return Table(("loss", f"FLOPs of {first}", f"FLOPs of {second}", "multiplier", interval), tuple(rows))
+    return TextTable(("loss", f"FLOPs of {first}", f"FLOPs of {second}", "multiplier", interval), tuple(rows))
 
 
 def save_page(compared: RecipeComparison, path: Path) -> None:
-    """Write the page, one file that works without a network; ConfigError for an ending other than .html."""
+    """Write the page to `path`: one HTML file that works without a network.
+
+    Raises:
+        ConfigError: `path` does not end in .html.
+    """
     if path.suffix.lower() != ".html":
         raise ConfigError(f"{path}: found the ending {path.suffix!r}; accepted: .html")
     charts = {"frontiers": _frontiers(compared), "multiplier": _multiplier(compared)}
@@ -77,15 +81,16 @@ def save_page(compared: RecipeComparison, path: Path) -> None:
         facts=shown(loss_table(compared)),
         figures=[(name, _TITLES[name], caption) for name, (_, caption) in charts.items()],
         library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        specifications=json.dumps(specifications).replace("<", "\\u003c"),
+        specifications=in_script(specifications),
     )
     write_text(path, page)
 
 
 def _frontiers(compared: RecipeComparison) -> tuple[Any, str]:
-    """Both frontiers with the band of their resamples, over the runs of both and a decade beyond."""
+    """Both frontiers with the bands of their resamples, over the compute of the runs of both and a decade beyond."""
     table = pd.concat([_frontier(compared, k) for k in (0, 1)])
-    runs = pd.concat([_runs(compared, k) for k in (0, 1)])
+    drawn = [_fitted_runs(compared, k) for k in (0, 1)]
+    runs = pd.concat([points for points, _ in drawn])
     x = axis("x", "flops", "6ND (FLOPs)", table["flops"], log=True, pad=0.02, most=8)
     y = axis("y", "loss", "loss (nats/token)", [*table["loss"], *runs["loss"]], log=True, most=8)
     hue = _colour(compared)
@@ -94,14 +99,14 @@ def _frontiers(compared: RecipeComparison) -> tuple[Any, str]:
     band = alt.Chart(bands).mark_area(opacity=0.2, clip=True).encode(x=x, y=y, y2="high:Q", color=hue)
     line = alt.Chart(table).mark_line(clip=True).encode(x=x, y=y, color=hue)
     caption = (
-        f"The least loss at each compute, N and D at their best, with {100 * compared.level:.0f} % intervals from resamples "
+        f"The lowest loss for each compute, at the best N and D, with {100 * compared.level:.0f} % intervals from resamples "
         "of whole runs; dots are the runs that were fitted, which lie on or above their frontier."
-    )
+    ) + "".join(note for _, note in drawn)
     return alt.layer(dots, band, line).properties(width=_WIDTH, height=320), caption
 
 
 def _multiplier(compared: RecipeComparison) -> tuple[Any, str]:
-    """The multiplier along the compute of the first, with its interval and a line at 1."""
+    """The multiplier along the compute of the first recipe, with its interval and a line at 1."""
     first, second = compared.names
     table = compared.by_compute.replace([np.inf, -np.inf], np.nan).dropna()
     spanned = [1.0, *table["multiplier"], *table["low"], *table["high"]]
@@ -112,8 +117,8 @@ def _multiplier(compared: RecipeComparison) -> tuple[Any, str]:
     band = alt.Chart(bands).mark_area(opacity=0.2, color=INK).encode(x=x, y=y, y2="high:Q")
     line = alt.Chart(table).mark_line(color=INK).encode(x=x, y=y)
     caption = (
-        f"How many times the compute {second} needs for the loss that {first} reaches, both at their best N and D, with its "
-        f"{100 * compared.level:.0f} % interval; above 1 {first} is better."
+        f"The compute that {second} needs for the loss that {first} reaches, as a multiple of {first}'s, both at their best N "
+        f"and D, with its {100 * compared.level:.0f} % interval; above 1 {first} is better."
     )
     return alt.layer(even, band, line).properties(width=_WIDTH, height=240), caption
 
@@ -129,12 +134,11 @@ def _frontier(compared: RecipeComparison, which: int) -> pd.DataFrame:
     return pd.DataFrame({name: np.exp(values) for name, values in columns.items()}).assign(recipe=compared.names[which])
 
 
-def _runs(compared: RecipeComparison, which: int) -> pd.DataFrame:
-    fit = (compared.first, compared.second)[which]
-    points = fit.points if len(fit.points) <= 2000 else fit.points.sample(2000, random_state=0)
-    return pd.DataFrame(
-        {"flops": 6 * points["n"] * points["tokens"], "loss": points["loss"], "recipe": compared.names[which]}
-    )
+def _fitted_runs(compared: RecipeComparison, which: int) -> tuple[pd.DataFrame, str]:
+    """Columns flops, loss and recipe of the runs that were fitted, and a sentence where not all of them are drawn."""
+    points, note = thinned((compared.first, compared.second)[which].points)
+    flops = 6 * points["n"] * points["tokens"]
+    return pd.DataFrame({"flops": flops, "loss": points["loss"], "recipe": compared.names[which]}), note
 
 
 def _colour(compared: RecipeComparison) -> alt.Color:

@@ -1,4 +1,4 @@
-"""What a study's page shows, and the way to the page; imports none of the packages that draw and typeset it."""
+"""The contents of a study's page, and the function that writes it; the packages that draw it are imported only then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testbed.records import Forecast, MissingCell, Provenance, Retried, RunSpec,
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything the page shows; what is None or empty is left out."""
+    """Everything that a study's page shows; what is None or empty is left out."""
 
     name: str
     config_toml: str
@@ -37,9 +37,10 @@ class Contents:
 
 
 def write_page(folder: Path, contents: Contents) -> Path:
-    """Write index.html and its figures into `folder`; returns the page's path.
+    """Write index.html and its figures into `folder`, and return the page's path.
 
-    TestbedError where a package of the figures is not installed: a machine that only trains needs none of them.
+    Raises:
+        TestbedError: A package that draws is not installed; a machine that only trains needs none of them.
     """
     try:
         from testbed.analysis.report.study.study_page import render

@@ -1,4 +1,4 @@
-"""A forecast and a verdict in sentences, the same for the terminal and the page."""
+"""The forecast and its verdict in sentences, the same for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AFTER_THE_FACT = " This forecast was made after its target had been trained: it
 
 
 def forecast_sentence(forecast: Forecast) -> str:
-    """What was forecast, from what, and how sure it is."""
+    """The prediction with its interval, and the runs that it was made from."""
     target, interval = forecast.target, forecast.interval
     missing = f" {missing_sentence(forecast.missing)}" if forecast.missing else ""
     missing += f" {retried_sentence(forecast.retried)}" if forecast.retried else ""
@@ -32,42 +32,44 @@ def forecast_sentence(forecast: Forecast) -> str:
 
 
 def missing_sentence(missing: Sequence[MissingCell]) -> str:
-    """Which cells of the grid a fit was made without."""
+    """The cells of the grid that a fit was made without."""
     runs: dict[str, list[MissingCell]] = {}
     for cell in missing:
         runs.setdefault(cell.run, []).append(cell)
-    told = [
+    cells_left_out = [
         f"N = {show_count(cells[0].n_params_non_embedding)} at D = {', '.join(show_count(c.tokens) for c in cells)} "
         f"(seed {cells[0].init_seed}, run {run})"
         for run, cells in runs.items()
     ]
-    return f"Made WITHOUT {len(missing)} cells of the grid, whose runs failed: {'; '.join(told)}."
+    return f"Made WITHOUT {len(missing)} cells of the grid, whose runs failed: {'; '.join(cells_left_out)}."
 
 
 def retried_sentence(retried: Sequence[Retried]) -> str:
-    """Which runs of a fit were tried again at another learning rate than the grid's."""
-    told = [f"{again.run} at {again.lr:g} for {again.retry_of}" for again in retried]
-    return f"Runs that diverged were tried again at lower learning rates, and count in their place: {'; '.join(told)}."
+    """The runs of a fit that replaced diverged ones, with their learning rates."""
+    repeats = [f"{again.run} at {again.lr:g} for {again.retry_of}" for again in retried]
+    return (
+        f"Runs that diverged were repeated at lower learning rates, and the repeats are fitted: {'; '.join(repeats)}."
+    )
 
 
 def backtest_sentence(tested: Backtest) -> str:
-    """Whether the intervals of a law kept their promise on what it had not seen."""
+    """How often the intervals of a law covered runs that it was not fitted to."""
     whole = tested.summary.query("distance == 'all' and method == 'kriging'").iloc[0]
     cuts = tested.predictions["cut"].nunique()
     factor = (
         f"they would have to be {tested.kappa:.2f} times as wide to cover {100 * tested.level:.0f} %"
         if tested.kappa > 1
-        else f"{tested.kappa:.2f} times their width would have done"
+        else f"{tested.kappa:.2f} times their width would have been enough"
     )
-    failed = " This law has failed on this table before: do not rely on its intervals." if tested.kappa > 1.5 else ""
+    failed = " This law has failed on this table: do not rely on its intervals." if tested.kappa > 1.5 else ""
     return (
-        f"Fitted below {cuts} cuts in {tested.by} and held against what lies above, the {100 * tested.level:.0f} % intervals "
+        f"Fitted below {cuts} cuts in {tested.by} and tested on the rows above them, the {100 * tested.level:.0f} % intervals "
         f"of {tested.law} covered {100 * whole['coverage']:.0f} %; {factor}.{failed}"
     )
 
 
 def verdict_sentence(verdict: Verdict) -> str:
-    """What the target reached and how the forecast fared."""
+    """The loss that the target reached, and the forecast's error."""
     seeds = len(verdict.observed_runs)
     where = "inside" if verdict.hit else "OUTSIDE"
     return (
@@ -79,17 +81,17 @@ def verdict_sentence(verdict: Verdict) -> str:
 
 
 def equivalent_sentence(verdict: Verdict) -> str:
-    """The miss as compute."""
+    """The forecast's error as a factor on the target's compute."""
     factor = verdict.compute_equivalent
     if factor is None:
-        return "No amount of compute within three decades would explain the miss."
+        return "By the forecast's own law no amount of compute within three decades gives that loss."
     if factor >= 1:
-        return f"By the forecast's own law it takes {factor:.2f} times the compute to reach that."
-    return f"By the forecast's own law {factor:.2f} times the compute is enough for that."
+        return f"By the forecast's own law it takes {factor:.2f} times the compute to reach that loss."
+    return f"By the forecast's own law {factor:.2f} times the compute is enough for that loss."
 
 
 def entropy_sentence(forecast: Forecast, true_entropy: float | None, held: bool | None) -> str | None:
-    """What the laws say of the irreducible loss, against the truth where it is known."""
+    """The interval of the irreducible loss E, and whether it holds the source's true entropy, where that is known."""
     if forecast.entropy is None:
         return None
     interval = forecast.entropy.interval

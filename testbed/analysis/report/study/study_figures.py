@@ -5,6 +5,7 @@ They read the points table, the fits, the forecast and the verdict; nothing of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from testbed.analysis.fit import Fit
-from testbed.analysis.report.style import BLUE, ORANGE, SOFT, log_x, ramp
+from testbed.analysis.forecast import follows_from_n_and_tokens, measured_columns
+from testbed.analysis.report.law_line import law_line
+from testbed.analysis.report.style import BLUE, ORANGE, SOFT, log_x, log_y, ramp
 from testbed.records import Forecast, Verdict
 from testbed.units import show_count
 
@@ -21,19 +24,21 @@ _FULL_WIDTH = 740
 _TARGET = ORANGE
 _LAW_DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3]]
 _LOSS = "loss (nats/token)"
+_BUDGETS = 5  # slices of the IsoFLOP figure
+_DIAMOND: dict[str, Any] = {
+    "shape": "diamond", "filled": True, "color": _TARGET, "stroke": "white", "strokeWidth": 0.7, "opacity": 1
+}  # fmt: skip
 
 
 def loss_curves(points: pd.DataFrame) -> alt.LayerChart:
     """Every run's loss against tokens: trunks as lines, cooldown branches leaving them, annealed ends as dots."""
     labelled = _labelled(points)
     stable = labelled[labelled["phase"] == "stable"]
-    branches = _branches(labelled)
-    order, colours = _sizes(labelled)
-    base = {"x": log_x("tokens", "tokens"), "y": _loss_axis(labelled["loss"])}
-    colour = alt.Color("size:N", sort=order, scale=alt.Scale(domain=order, range=colours), title="N (non-embedding)")
+    base = {"x": log_x("tokens", "tokens"), "y": log_y("loss", _LOSS, labelled["loss"])}
+    colour = _size_colour(labelled)
     trunks = alt.Chart(stable).mark_line(strokeWidth=1, opacity=0.7).encode(**base, color=colour, detail="run:N")
     cooled = (
-        alt.Chart(branches)
+        alt.Chart(_branches(labelled))
         .mark_line(strokeWidth=1, opacity=0.7, strokeDash=[3, 2])
         .encode(**base, color=colour, detail=["run:N", "horizon:N"])
     )
@@ -46,99 +51,92 @@ def loss_curves(points: pd.DataFrame) -> alt.LayerChart:
 
 
 def loss_against(
-    points: pd.DataFrame, fits: dict[str, Fit], along: str, n_column: str, forecast: Forecast | None
+    points: pd.DataFrame, fits: Mapping[str, Fit], along: str, n_column: str, forecast: Forecast | None
 ) -> Any:
-    """Annealed losses against N (one curve a D) or against D (one curve an N), with the fitted laws."""
-    annealed = points[(points["phase"] == "annealed")].assign(n=lambda t: t[n_column])
+    """Annealed losses against N (`along` "n", a curve for each D) or D ("tokens", a curve for each N), with the laws.
+
+    `n_column` is the column that counts as N. Laws of further columns have no curve here.
+    """
+    annealed = points[points["phase"] == "annealed"].assign(n=lambda t: t[n_column])
     other = "tokens" if along == "n" else "n"
     title = {"n": f"N ({n_column.removeprefix('n_params_').replace('_', '-')} parameters)", "tokens": "D (tokens)"}
     annealed = annealed.assign(group=annealed[other].map(show_count))
-    values = sorted(annealed[annealed["role"] == "grid"][other].unique())
+    grid, observed = (annealed[annealed["role"] == role] for role in ("grid", "target"))
+    values, highest, target = sorted(grid[other].unique()), annealed[along].max(), set()
     if forecast is not None:
-        values = sorted({*values, *annealed[annealed["role"] == "target"][other], _at(forecast, n_column)[other]})
-    order = [show_count(v) for v in values]
-    target_values = {_at(forecast, n_column)[other]} if forecast is not None else set()
-    colours = [_TARGET if v in target_values else c for v, c in zip(values, ramp(len(values)), strict=True)]
+        at = _target_at(forecast, n_column)
+        target = {at[other]}
+        values, highest = sorted({*values, *observed[other], *target}), max(highest, at[along])
+    order = [show_count(value) for value in values]
+    colours = [_TARGET if v in target else c for v, c in zip(values, ramp(len(values)), strict=True)]
     colour = alt.Color(
         "group:N", sort=order, scale=alt.Scale(domain=order, range=colours), title=title[other].split(" (")[0]
     )
-    lines = _law_lines(annealed, fits, along, other, values, forecast, n_column)
-    axes = {"x": log_x(along, title[along]), "y": _loss_axis(annealed["loss"])}
+    x = np.geomspace(annealed[along].min() * 0.9, highest * 1.1, 60)
+    lines = [
+        law_line(fit, {along: x, other: value})[[along, "loss"]].assign(group=show_count(value), law=name)
+        for name, fit in _drawable(fits).items()
+        for value in values
+    ]
+    axes = {"x": log_x(along, title[along]), "y": log_y("loss", _LOSS, annealed["loss"])}
     layers: list[Any] = [
-        alt.Chart(lines)
-        .mark_line(strokeWidth=1.3, opacity=0.9)
-        .encode(**axes, color=colour, strokeDash=_dash(list(fits)), detail="group:N"),
-        alt.Chart(annealed[annealed["role"] == "grid"])
-        .mark_point(filled=True, size=34, opacity=0.85)
-        .encode(**axes, color=colour, tooltip=_tooltip()),
+        *_law_lines(lines, list(fits), axes, colour, "group:N", opacity=0.9),
+        alt.Chart(grid).mark_point(filled=True, size=34, opacity=0.85).encode(**axes, color=colour, tooltip=_tooltip()),
     ]
     if forecast is not None:
         layers.append(_forecast_bar(forecast, n_column, along, axes))
-    observed = annealed[annealed["role"] == "target"]
     if len(observed):
-        layers.append(
-            alt.Chart(observed)
-            .mark_point(
-                shape="diamond", filled=True, size=70, color=_TARGET, stroke="white", strokeWidth=0.7, opacity=1
-            )
-            .encode(**axes, tooltip=_tooltip())
-        )
+        layers.append(alt.Chart(observed).mark_point(size=70, **_DIAMOND).encode(**axes, tooltip=_tooltip()))
     return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
 
 
-def isoflop(points: pd.DataFrame, fits: dict[str, Fit], n_column: str, flops_column: str = "flops_6nd") -> Any:
+def isoflop(points: pd.DataFrame, fits: Mapping[str, Fit], n_column: str, flops_column: str = "flops_6nd") -> Any:
     """Loss against N at fixed compute (6ND): the fitted laws' slices and their lowest points, with the grid's points."""
-    annealed = points[(points["phase"] == "annealed") & (points["role"] == "grid")].assign(n=lambda t: t[n_column])
-    budgets = np.geomspace(annealed[flops_column].min() * 2, annealed[flops_column].max(), 5)
+    annealed = _annealed_grid(points, n_column)
+    budgets = np.geomspace(annealed[flops_column].min() * 2, annealed[flops_column].max(), _BUDGETS)
     nearest = np.abs(np.log(annealed[flops_column].to_numpy()[:, None] / budgets[None])).argmin(axis=1)
     order = [show_count(c, 2) for c in budgets]
     annealed = annealed.assign(slice=[order[i] for i in nearest])
     lines, lows = [], []
-    sizes = np.geomspace(annealed["n"].min() / 1.5, annealed["n"].max() * 2, 60)
-    for name, fit in fits.items():
+    n = np.geomspace(annealed["n"].min() / 1.5, annealed["n"].max() * 2, 60)
+    for name, fit in _drawable(fits).items():
         for label, flops in zip(order, budgets, strict=True):
-            losses = fit.predict(n=sizes, tokens=flops / (6 * sizes))
-            near = losses <= losses.min() * 1.25
-            lines.append(pd.DataFrame({"n": sizes[near], "loss": losses[near], "slice": label, "law": name}))
-            low = int(losses.argmin())
-            if 0 < low < len(sizes) - 1:
-                lows.append({"n": sizes[low], "loss": losses[low], "slice": label, "law": name})
-    colour = alt.Color("slice:N", sort=order, scale=alt.Scale(domain=order, range=ramp(5)), title="6ND FLOPs")
-    curves = pd.concat(lines)
-    axes = {"x": log_x("n", "N"), "y": _loss_axis(pd.concat([curves["loss"], annealed["loss"]]))}
+            line = law_line(fit, {"n": n, "tokens": flops / (6 * n)})[["n", "loss"]].assign(slice=label, law=name)
+            lines.append(line[line["loss"] <= line["loss"].min() * 1.25])
+            low = int(line["loss"].argmin())
+            if 0 < low < len(line) - 1:
+                lows.append(line.iloc[[low]])
+    colour = alt.Color("slice:N", sort=order, scale=alt.Scale(domain=order, range=ramp(_BUDGETS)), title="6ND FLOPs")
+    losses = pd.concat([*(line["loss"] for line in lines), annealed["loss"]])
+    axes = {"x": log_x("n", "N"), "y": log_y("loss", _LOSS, losses)}
     layers = [
-        alt.Chart(curves)
-        .mark_line(strokeWidth=1.3)
-        .encode(**axes, color=colour, strokeDash=_dash(list(fits)), detail="slice:N"),
+        *_law_lines(lines, list(fits), axes, colour, "slice:N"),
         alt.Chart(annealed)
         .mark_point(filled=True, size=22, opacity=0.6)
         .encode(**axes, color=colour, tooltip=_tooltip()),
     ]
     if lows:
         layers.append(
-            alt.Chart(pd.DataFrame(lows)).mark_point(shape="cross", size=50, opacity=1).encode(**axes, color=colour)
+            alt.Chart(pd.concat(lows)).mark_point(shape="cross", size=50, opacity=1).encode(**axes, color=colour)
         )
     return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
 
 
-def residuals(points: pd.DataFrame, fits: dict[str, Fit], n_column: str) -> Any:
+def residuals(points: pd.DataFrame, fits: Mapping[str, Fit], n_column: str) -> Any:
     """Observed over fitted loss of every run, in percent, against compute; one panel a law."""
-    annealed = points[(points["phase"] == "annealed") & (points["role"] == "grid")].assign(n=lambda t: t[n_column])
+    annealed = _annealed_grid(points, n_column)
     frames = []
     for name, fit in fits.items():
-        fitted = fit.predict(n=annealed["n"].to_numpy(), tokens=annealed["tokens"].to_numpy())
-        frames.append(annealed.assign(law=name, residual=100 * (annealed["loss"] / fitted - 1)))
+        residual = 100 * (annealed["loss"] / fit.predict(annealed[[*measured_columns(fit.law)]]) - 1)
+        frames.append(annealed.assign(law=name, residual=residual))
     table = _labelled(pd.concat(frames))
-    order, colours = _sizes(table)
     dots = (
         alt.Chart()
         .mark_point(filled=True, size=30, opacity=0.8)
         .encode(
             x=log_x("flops", "training FLOPs"),
             y=alt.Y("residual:Q", title="observed / fitted - 1 (%)"),
-            color=alt.Color(
-                "size:N", sort=order, scale=alt.Scale(domain=order, range=colours), title="N (non-embedding)"
-            ),
+            color=_size_colour(table),
             tooltip=[*_tooltip(), alt.Tooltip("residual:Q", format="+.2f")],
         )
     )
@@ -148,14 +146,13 @@ def residuals(points: pd.DataFrame, fits: dict[str, Fit], n_column: str) -> Any:
 
 
 def verdict_strip(forecast: Forecast, verdict: Verdict | None) -> Any:
-    """The sealed interval, what each law and baseline said, and what the target reached."""
+    """The sealed interval, the prediction of each law and baseline, and the loss that the target reached."""
     rows = [{"what": "sealed forecast", "loss": forecast.predicted}]
     rows += [{"what": f"{law.law} alone", "loss": law.predicted} for law in (*forecast.laws, *forecast.beside)]
     rows += [{"what": name, "loss": loss} for name, loss in forecast.baselines.items()]
     order = [row["what"] for row in rows]
     y = alt.Y("what:N", sort=order, title=None, axis=alt.Axis(labelLimit=200))
-    scale = alt.Scale(zero=False, padding=12)
-    x = alt.X("loss:Q", title=_LOSS, scale=scale)
+    x = alt.X("loss:Q", title=_LOSS, scale=alt.Scale(zero=False, padding=12))
     interval = pd.DataFrame(
         [{"what": "sealed forecast", "loss": forecast.interval.low, "high": forecast.interval.high}]
     )
@@ -168,38 +165,31 @@ def verdict_strip(forecast: Forecast, verdict: Verdict | None) -> Any:
         seeds = pd.DataFrame({"loss": list(verdict.observed_runs.values()), "what": "sealed forecast"})
         layers += [
             alt.Chart(observed).mark_rule(color=_TARGET, strokeWidth=1.5).encode(x=x),
-            alt.Chart(seeds)
-            .mark_point(
-                shape="diamond", filled=True, color=_TARGET, size=60, opacity=1, stroke="white", strokeWidth=0.7
-            )
-            .encode(x=x, y=y),
+            alt.Chart(seeds).mark_point(size=60, **_DIAMOND).encode(x=x, y=y),
         ]
     return alt.layer(*layers).properties(width=_FULL_WIDTH, height=26 * len(order))
 
 
+def _drawable(fits: Mapping[str, Fit]) -> dict[str, Fit]:
+    """The fits whose law is a curve in these figures: N and D decide it."""
+    return {name: fit for name, fit in fits.items() if follows_from_n_and_tokens(fit.law)}
+
+
 def _law_lines(
-    annealed: pd.DataFrame,
-    fits: dict[str, Fit],
-    along: str,
-    other: str,
-    values: list[float],
-    forecast: Forecast | None,
-    n_column: str,
-) -> pd.DataFrame:
-    high = annealed[along].max()
-    if forecast is not None:
-        high = max(high, _at(forecast, n_column)[along])
-    grid = np.geomspace(annealed[along].min() * 0.9, high * 1.1, 60)
-    frames = []
-    for name, fit in fits.items():
-        for value in values:
-            losses = fit.predict(**{along: grid, other: np.full_like(grid, value)})
-            frames.append(pd.DataFrame({along: grid, "loss": losses, "group": show_count(value), "law": name}))
-    return pd.concat(frames)
+    lines: list[pd.DataFrame], laws: list[str], axes: dict[str, Any], colour: Any, group: str, **mark: float
+) -> list[Any]:
+    """The laws' curves as a layer, each law in dashes of its own; no layer where there are no curves."""
+    if not lines:
+        return []
+    dashes = alt.Scale(domain=laws, range=_LAW_DASHES[: len(laws)])
+    dash = alt.StrokeDash("law:N", sort=laws, scale=dashes, title="law")
+    chart = alt.Chart(pd.concat(lines)).mark_line(strokeWidth=1.3, **mark)
+    return [chart.encode(**axes, color=colour, strokeDash=dash, detail=group)]
 
 
 def _forecast_bar(forecast: Forecast, n_column: str, along: str, axes: dict[str, Any]) -> Any:
-    row = {along: _at(forecast, n_column)[along], "loss": forecast.interval.low, "high": forecast.interval.high}
+    at = _target_at(forecast, n_column)[along]
+    row = {along: at, "loss": forecast.interval.low, "high": forecast.interval.high}
     return (
         alt.Chart(pd.DataFrame([row]))
         .mark_rule(color=_TARGET, strokeWidth=5, opacity=0.35)
@@ -207,8 +197,13 @@ def _forecast_bar(forecast: Forecast, n_column: str, along: str, axes: dict[str,
     )
 
 
-def _at(forecast: Forecast, n_column: str) -> dict[str, float]:
+def _target_at(forecast: Forecast, n_column: str) -> dict[str, float]:
     return {"n": getattr(forecast.target, n_column), "tokens": forecast.target.tokens}
+
+
+def _annealed_grid(points: pd.DataFrame, n_column: str) -> pd.DataFrame:
+    grid = points[(points["phase"] == "annealed") & (points["role"] == "grid")]
+    return grid.assign(n=grid[n_column])
 
 
 def _branches(points: pd.DataFrame) -> pd.DataFrame:
@@ -224,27 +219,13 @@ def _labelled(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(size=points["n_params_non_embedding"].map(show_count))
 
 
-def _sizes(points: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Labels of the sizes in order, and their colours: light to dark, the target's orange."""
-    sizes = sorted(points["n_params_non_embedding"].unique())
-    targets = set(points[points["role"] == "target"]["n_params_non_embedding"])
+def _size_colour(labelled: pd.DataFrame) -> alt.Color:
+    """The colours of the sizes: light to dark, the target's orange."""
+    sizes = sorted(labelled["n_params_non_embedding"].unique())
+    targets = set(labelled[labelled["role"] == "target"]["n_params_non_embedding"])
     colours = [_TARGET if n in targets else c for n, c in zip(sizes, ramp(len(sizes)), strict=True)]
-    return [show_count(n) for n in sizes], colours
-
-
-def _dash(laws: list[str]) -> Any:
-    return alt.StrokeDash("law:N", sort=laws, scale=alt.Scale(domain=laws, range=_LAW_DASHES[: len(laws)]), title="law")
-
-
-def _loss_axis(losses: pd.Series[float]) -> alt.Y:
-    low, high = float(losses.min()), float(losses.max())
-    domain = [low * 0.97, min(high * 1.03, 2.2 * low)]
-    return alt.Y(
-        "loss:Q",
-        title=_LOSS,
-        scale=alt.Scale(type="log", domain=domain, clamp=True),
-        axis=alt.Axis(format=".2~f", tickCount=8),
-    )
+    order = [show_count(n) for n in sizes]
+    return alt.Color("size:N", sort=order, scale=alt.Scale(domain=order, range=colours), title="N (non-embedding)")
 
 
 def _tooltip() -> list[Any]:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no network, everything escaped, figures as SVG and PNG beside it."""
+"""The page of a study: one self-contained HTML file that works without a network, with its figures as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from markupsafe import Markup
 
 from testbed.analysis.certificate.certificate import Certificate
 from testbed.analysis.fit import Fit
-from testbed.analysis.report.certificate import certificate_sentences as certificate_words
 from testbed.analysis.report.certificate.bracket_figure import brackets
-from testbed.analysis.report.study import sentences as words
-from testbed.analysis.report.study import study_figures as figures
-from testbed.analysis.report.study import tables
+from testbed.analysis.report.certificate.certificate_sentences import (
+    certificate_sentences,
+    corners_table,
+    rungs_table,
+    verdict_sentence,
+)
+from testbed.analysis.report.study import sentences, study_figures, tables
 from testbed.analysis.report.study.contents import Contents
 from testbed.analysis.report.style import configured, in_script
 from testbed.files import replacing, write_text
@@ -29,7 +32,7 @@ _PNG_SCALE = 2
 
 
 def render(folder: Path, contents: Contents) -> Path:
-    """Write index.html and its figures into `folder`; returns the page's path."""
+    """Write index.html and its figures into `folder`, and return the page's path."""
     charts = {name: configured(chart).to_dict() for name, chart in _charts(contents).items()}
     for name, chart in charts.items():
         write_text(folder / f"{name}.svg", vl_convert.vegalite_to_svg(chart))
@@ -52,14 +55,14 @@ def _charts(contents: Contents) -> dict[str, Any]:
     points, fits, forecast = contents.points, contents.fits, contents.forecast
     charts: dict[str, Any] = {}
     if len(points):
-        charts["loss-curves"] = figures.loss_curves(points)
+        charts["loss-curves"] = study_figures.loss_curves(points)
     if fits:
-        charts["loss-against-n"] = figures.loss_against(points, fits, "n", contents.n_column, forecast)
-        charts["loss-against-d"] = figures.loss_against(points, fits, "tokens", contents.n_column, forecast)
-        charts["isoflop"] = figures.isoflop(points, fits, contents.n_column)
-        charts["residuals"] = figures.residuals(points, fits, contents.n_column)
+        charts["loss-against-n"] = study_figures.loss_against(points, fits, "n", contents.n_column, forecast)
+        charts["loss-against-d"] = study_figures.loss_against(points, fits, "tokens", contents.n_column, forecast)
+        charts["isoflop"] = study_figures.isoflop(points, fits, contents.n_column)
+        charts["residuals"] = study_figures.residuals(points, fits, contents.n_column)
     if forecast is not None:
-        charts["verdict"] = figures.verdict_strip(forecast, contents.verdict)
+        charts["verdict"] = study_figures.verdict_strip(forecast, contents.verdict)
     if contents.certificate is not None and contents.certificate.corners:
         charts["brackets"] = brackets(contents.certificate)
     return charts
@@ -77,8 +80,8 @@ def _text(contents: Contents) -> dict[str, Any]:
         "runs_sentence": f"{done} of {len(contents.specs)} runs are done; they spent {show_count(spent)} training FLOPs.",
         "warnings": contents.warnings,
         "failures": contents.failures,
-        "missing": words.missing_sentence(contents.missing) if contents.missing else None,
-        "retried": words.retried_sentence(contents.retried) if contents.retried else None,
+        "missing": sentences.missing_sentence(contents.missing) if contents.missing else None,
+        "retried": sentences.retried_sentence(contents.retried) if contents.retried else None,
         "notices": contents.notices,
         "plan": shown(tables.plan_table(contents.specs)),
         "laws": [_law(fit) for fit in contents.fits.values()],
@@ -90,22 +93,22 @@ def _text(contents: Contents) -> dict[str, Any]:
     }
     if forecast is not None:
         true, held = (verdict.true_entropy, verdict.entropy_held) if verdict else (None, None)
-        sentences = [words.entropy_sentence(forecast, true, held)]
+        entropy = sentences.entropy_sentence(forecast, true, held)
         text |= {
             "forecast": shown(tables.forecast_table(forecast, verdict)),
             "parts": shown(tables.parts_table(forecast)),
             "seal": shown(tables.seal_table(forecast)),
-            "forecast_sentences": [sentence for sentence in sentences if sentence],
+            "forecast_sentences": [entropy] if entropy else [],
         }
     return text
 
 
 def _certificate(certificate: Certificate) -> dict[str, Any]:
     return {
-        "verdict": certificate_words.verdict_sentence(certificate),
-        "sentences": certificate_words.certificate_sentences(certificate, "FOLDER"),
-        "corners": shown(certificate_words.corners_table(certificate)) if certificate.corners else None,
-        "rungs": shown(certificate_words.rungs_table(certificate)) if certificate.rungs else None,
+        "verdict": verdict_sentence(certificate),
+        "sentences": certificate_sentences(certificate, "FOLDER"),
+        "corners": shown(corners_table(certificate)) if certificate.corners else None,
+        "rungs": shown(rungs_table(certificate)) if certificate.rungs else None,
         "made": f"Made {certificate.made_at}.",
     }
 
@@ -113,9 +116,8 @@ def _certificate(certificate: Certificate) -> dict[str, Any]:
 def _headline(forecast: Forecast | None, verdict: Verdict | None) -> list[str]:
     if forecast is None:
         return []
-    sentences = [f"Sealed {forecast.sealed_at}. {words.forecast_sentence(forecast)}"]
-    sentences.append(words.verdict_sentence(verdict) if verdict else "The target has not been judged yet.")
-    return sentences
+    outcome = sentences.verdict_sentence(verdict) if verdict else "The target has not been judged yet."
+    return [f"Sealed {forecast.sealed_at}. {sentences.forecast_sentence(forecast)}", outcome]
 
 
 def _law(fit: Fit) -> dict[str, Any]:
@@ -129,8 +131,8 @@ def _law(fit: Fit) -> dict[str, Any]:
     }
 
 
-def shown(table: tables.Table) -> dict[str, Any]:
-    """A table for the template, with the columns that hold numbers marked, to be set flush right."""
+def shown(table: tables.TextTable) -> dict[str, Any]:
+    """A table for the template, which sets the columns of numbers flush right."""
     numeric = [
         all(not row[i] or row[i].lstrip("+-")[:1].isdigit() for row in table.rows)
         and " to " not in "".join(r[i] for r in table.rows)

@@ -1,12 +1,13 @@
-"""The tables of the page and the terminal, as lists of rows of text."""
+"""The tables of pages and of the terminal, as rows of text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from testbed.points import key_columns
 from testbed.units import show_bytes, show_count
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from testbed.analysis.fit import Fit
     from testbed.analysis.fit.approaches import ThreeWays
     from testbed.analysis.fit.heldout import Backtest
-    from testbed.records import Forecast, Provenance, RunSpec, Verdict
+    from testbed.records import Forecast, Horizon, Provenance, RunSpec, Verdict
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Column titles and rows of text; the first `keys` columns say which row it is."""
 
     titles: tuple[str, ...]
@@ -29,37 +30,59 @@ class Table:
 
 def plan_table(
     specs: Sequence[RunSpec], memory: dict[str, int] | None = None, seconds: dict[str, float] | None = None
-) -> Table:
-    """One row a rung and horizon: sizes, tokens, exact FLOPs, steps, seeds, packs; and what its runs take.
+) -> TextTable:
+    """One row a rung and horizon: what the grid varies, sizes, tokens, exact FLOPs, steps, seeds and packs.
 
-    By a run's id that is its pack's `memory` in bytes, and its share of its pack's `seconds`.
+    `memory` adds the bytes of each run's pack, `seconds` each run's share of its pack's time, both by run id.
     """
-    rows: list[tuple[str, ...]] = []
-    for (role, width), group in groupby(specs, key=lambda s: (_role(s), s.shape.width)):
+    axes = dict.fromkeys(key for spec in specs for key in spec.cell)
+    columns: list[tuple[str, Callable[[_PlanRow], str]]] = [
+        ("role", _once(lambda row: _role(row.spec))),
+        *((name, _once(_varied(key))) for key, name in key_columns(axes).items()),
+        ("width", _once(lambda row: str(row.spec.shape.width))),
+        ("depth", _once(lambda row: str(row.spec.shape.depth))),
+        ("N", _once(lambda row: show_count(row.spec.counts.n_params_non_embedding))),
+        ("N total", _once(lambda row: show_count(row.spec.counts.n_params_total))),
+        ("D", lambda row: show_count(row.horizon.tokens)),
+        ("D/N", lambda row: f"{row.horizon.tokens / row.spec.counts.n_params_non_embedding:.3g}"),
+        ("FLOPs", lambda row: show_count(row.horizon.tokens * row.spec.counts.flops_per_token)),
+        ("steps", lambda row: f"{row.horizon.steps:,}"),
+        ("seeds", _once(lambda row: str(len(row.runs)))),
+        ("packs", _once(lambda row: _packs(row.runs))),
+    ]
+    if memory is not None:
+        columns.append(("memory", _once(lambda row: show_bytes(memory[row.spec.run_id]))))
+    if seconds is not None:
+        columns.append(("a run", _once(lambda row: f"{seconds[row.spec.run_id]:.0f} s")))
+    rows = tuple(tuple(show(row) for _, show in columns) for row in _plan_rows(specs))
+    return TextTable(tuple(title for title, _ in columns), rows, keys=2 + len(axes))
+
+
+class _PlanRow(NamedTuple):
+    """A row of the plan: the runs that differ in their seeds alone, at one of their horizons."""
+
+    runs: list[RunSpec]
+    horizon: Horizon
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.runs[0]
+
+
+def _plan_rows(specs: Sequence[RunSpec]) -> Iterator[_PlanRow]:
+    for _, group in groupby(specs, key=lambda spec: (_role(spec), dict(spec.cell), spec.shape.width)):
         runs = list(group)
-        spec = runs[0]
-        for index, horizon in enumerate(spec.horizons):
-            n = spec.counts.n_params_non_embedding
-            first = index == 0
-            row = (
-                role if first else "",
-                str(width) if first else "",
-                str(spec.shape.depth) if first else "",
-                show_count(n) if first else "",
-                show_count(spec.counts.n_params_total) if first else "",
-                show_count(horizon.tokens),
-                f"{horizon.tokens / n:.3g}",
-                show_count(horizon.tokens * spec.counts.flops_per_token),
-                f"{horizon.steps:,}",
-                str(len(runs)) if first else "",
-                _packs(runs) if first else "",
-            )
-            space = () if memory is None else (show_bytes(memory[spec.run_id]) if first else "",)
-            time = () if seconds is None else (f"{seconds[spec.run_id]:.0f} s" if first else "",)
-            rows.append((*row, *space, *time))
-    titles: tuple[str, ...] = ("role", "width", "depth", "N", "N total", "D", "D/N", "FLOPs", "steps", "seeds", "packs")
-    titles += () if memory is None else ("memory",)
-    return Table(titles if seconds is None else (*titles, "a run"), tuple(rows), keys=2)
+        yield from (_PlanRow(runs, horizon) for horizon in runs[0].horizons)
+
+
+def _once(show: Callable[[_PlanRow], str]) -> Callable[[_PlanRow], str]:
+    """What is the same at every horizon is shown at the first one."""
+    return lambda row: show(row) if row.horizon == row.spec.horizons[0] else ""
+
+
+def _varied(key: str) -> Callable[[_PlanRow], str]:
+    """The value of one of the grid's axes, given by its dotted key."""
+    return lambda row: str(row.spec.cell.get(key, ""))
 
 
 def _role(spec: RunSpec) -> str:
@@ -72,18 +95,21 @@ def _packs(runs: Sequence[RunSpec]) -> str:
     return ", ".join(sizes)
 
 
-def fit_table(fit: Fit, bounds: pd.DataFrame, level: float) -> Table:
-    """Parameters of a law with their intervals (columns low and high)."""
+def fit_table(fit: Fit, bounds: pd.DataFrame, level: float) -> TextTable:
+    """The parameters of a fit; `bounds` has columns low and high, the intervals of level `level`, a row a parameter."""
     rows = []
     for name, value in fit.theta.items():
         low, high = bounds.loc[name]
         held = "held" if name in fit.fixed else f"{low:.4g} to {high:.4g}"
         rows.append((name, f"{value:.4g}", held))
-    return Table(("parameter", "estimate", _interval(level)), tuple(rows))
+    return TextTable(("parameter", "estimate", _interval(level)), tuple(rows))
 
 
-def prediction_table(fit: Fit, points: pd.DataFrame, frame: pd.DataFrame, level: float) -> Table:
-    """Predictions at points with their intervals, and what the intervals are made of (percent of the response)."""
+def prediction_table(fit: Fit, points: pd.DataFrame, frame: pd.DataFrame, level: float) -> TextTable:
+    """Predictions at points with their intervals, and the standard deviations that these are made of.
+
+    `frame` is a prediction's `summary_frame`; the parts are in percent for a law of log responses, else in its units.
+    """
     inputs = [name for name in fit.law.columns if name in points and name != "run"]
     unit, suffix = (100.0, " %") if fit.space == "log" else (1.0, "")
     rows = []
@@ -99,10 +125,10 @@ def prediction_table(fit: Fit, points: pd.DataFrame, frame: pd.DataFrame, level:
             )
         )
     parts_titles = ("sd parameters", "misfit", "noise", "distance")
-    return Table((*inputs, fit.law.response, _interval(level), *parts_titles, "decades beyond"), tuple(rows))
+    return TextTable((*inputs, fit.law.response, _interval(level), *parts_titles, "decades beyond"), tuple(rows))
 
 
-def frontier_table(best: pd.DataFrame, level: float) -> Table:
+def frontier_table(best: pd.DataFrame, level: float) -> TextTable:
     """The compute-optimal sizes with their intervals, one row a budget."""
     rows = []
     for row in best.to_dict("records"):
@@ -113,11 +139,11 @@ def frontier_table(best: pd.DataFrame, level: float) -> Table:
         cells += [f"{row['tokens_per_param_low']:.3g} to {row['tokens_per_param_high']:.3g}", f"{row['loss']:.4f}"]
         rows.append(tuple(cells))
     interval = _interval(level)
-    return Table(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss"), tuple(rows))
+    return TextTable(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss"), tuple(rows))
 
 
-def backtest_table(tested: Backtest) -> Table:
-    """How each way to an interval did, by distance beyond the fitted compute; widths and errors in percent."""
+def backtest_table(tested: Backtest) -> TextTable:
+    """Coverage, width, score and error of each kind of interval, by distance beyond the fitted compute, in percent."""
     rows = [
         (
             row["method"],
@@ -137,53 +163,55 @@ def backtest_table(tested: Backtest) -> Table:
         "error %",
         "cells",
     )
-    return Table(titles, tuple(rows))
+    return TextTable(titles, tuple(rows))
 
 
-def approaches_table(found: ThreeWays) -> Table:
-    """The exponents of each approach with their intervals, and its N and D at the table's most compute."""
+def approaches_table(found: ThreeWays) -> TextTable:
+    """Each approach's exponents with intervals, and its optimal N and D at the largest compute of the table."""
     rows = []
     for row in found.table.to_dict("records"):
         ends = [f"{row[k]:.3f} ({row[f'{k}_low']:.3f} to {row[f'{k}_high']:.3f})" for k in "ab"]
         optima = "" if row["optima"] is None or row["optima"] != row["optima"] else f"{row['optima']:.0f}"
         rows.append((row["approach"], optima, *ends, show_count(row["n"]), show_count(row["tokens"])))
     at = f"at {found.flops:.3g} FLOPs"
-    return Table(("approach", "optima", "N ~ C^a", "D ~ C^b", f"N {at}", f"D {at}"), tuple(rows))
+    return TextTable(("approach", "optima", "N ~ C^a", "D ~ C^b", f"N {at}", f"D {at}"), tuple(rows))
 
 
-def frame_table(frame: pd.DataFrame) -> Table:
-    """Any table, numbers with four digits."""
+def frame_table(frame: pd.DataFrame) -> TextTable:
+    """A data frame as a table, its numbers with four digits."""
     rows = tuple(
         tuple(f"{v:.4g}" if isinstance(v, float) else "" if v is None else str(v) for v in values)
         for values in frame.itertuples(index=False)
     )
-    return Table(tuple(str(name).replace("_", " ") for name in frame.columns), rows)
+    return TextTable(tuple(str(name).replace("_", " ") for name in frame.columns), rows)
 
 
 def _interval(level: float) -> str:
     return f"{100 * level:.3g} % interval"
 
 
-def forecast_table(forecast: Forecast, verdict: Verdict | None) -> Table:
-    """Every prediction of the target, with its error once the target is known."""
+def forecast_table(forecast: Forecast, verdict: Verdict | None) -> TextTable:
+    """Every prediction of the target: the forecast's, each law's, each baseline's; with errors once there is a verdict."""
     errors: dict[str, float] = {}
     if verdict is not None:
         errors = {forecast.rule: verdict.error, **verdict.law_errors, **verdict.baseline_errors}
-    guesses = [(forecast.rule, forecast.predicted, "the sealed forecast")]
-    guesses += [(law.law, law.predicted, "a law of the forecast") for law in forecast.laws if len(forecast.laws) > 1]
-    guesses += [(law.law, law.predicted, "shown beside it") for law in forecast.beside]
-    guesses += [(name, loss, "baseline") for name, loss in forecast.baselines.items()]
+    predictions = [(forecast.rule, forecast.predicted, "the sealed forecast")]
+    predictions += [
+        (law.law, law.predicted, "a law of the forecast") for law in forecast.laws if len(forecast.laws) > 1
+    ]
+    predictions += [(law.law, law.predicted, "shown beside it") for law in forecast.beside]
+    predictions += [(name, loss, "baseline") for name, loss in forecast.baselines.items()]
     rows = []
-    for name, loss, what in guesses:
+    for name, loss, what in predictions:
         error = (f"{100 * errors[name]:+.2f} %",) if errors else ()
         rows.append((name, what, f"{loss:.4f}", *error))
     titles = ("prediction", "what it is", "nats/token")
-    return Table((*titles, "error") if errors else titles, tuple(rows))
+    return TextTable((*titles, "error") if errors else titles, tuple(rows))
 
 
-def parts_table(forecast: Forecast) -> Table:
-    """Where the interval's width comes from."""
-    return Table(
+def parts_table(forecast: Forecast) -> TextTable:
+    """The three standard deviations that the interval of a forecast is made of."""
+    return TextTable(
         ("part of the interval", "relative sd"),
         (
             ("refitting to resampled trunks", f"{100 * forecast.sd_trunks:.2f} %"),
@@ -193,9 +221,9 @@ def parts_table(forecast: Forecast) -> Table:
     )
 
 
-def seal_table(forecast: Forecast) -> Table:
-    """What identifies the seal."""
-    return Table(
+def seal_table(forecast: Forecast) -> TextTable:
+    """What the seal covers: time, digests, and how the fit was made."""
+    return TextTable(
         ("seal", ""),
         (
             ("sealed at", forecast.sealed_at),
@@ -210,8 +238,8 @@ def seal_table(forecast: Forecast) -> Table:
     )
 
 
-def provenance_table(records: Sequence[Provenance], specs: Sequence[RunSpec]) -> Table:
-    """What the runs' numbers came from, each distinct fact once."""
+def provenance_table(records: Sequence[Provenance], specs: Sequence[RunSpec]) -> TextTable:
+    """Data, devices, versions and commits behind the runs, each distinct value once."""
     data = specs[0].data
 
     def distinct(values: list[str]) -> str:
@@ -228,4 +256,4 @@ def provenance_table(records: Sequence[Provenance], specs: Sequence[RunSpec]) ->
         ("commit", distinct([p.commit or "not a checkout" for p in records])),
         ("starts of runs", f"{len(records)}, the first at {min((p.started for p in records), default='-')}"),
     ]
-    return Table(("fact", ""), tuple(rows))
+    return TextTable(("fact", ""), tuple(rows))
