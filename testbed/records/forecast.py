@@ -55,7 +55,7 @@ class TargetFacts(Record):
 
 
 class Entropy(Record):
-    """What the laws say of the irreducible loss: the union of their intervals, and whether that tells anything."""
+    """The irreducible loss by the laws: the union of their intervals, and whether that is narrow enough to be used."""
 
     interval: Interval
     identified: bool
@@ -88,7 +88,7 @@ FORECAST_FORMAT = 1  # the latest that this version reads
 
 
 class Forecast(Record):
-    """A forecast, sealed by its digest: everything that the verdict will be held against.
+    """A forecast, sealed by its digest: the prediction, its interval, and all that they follow from.
 
     Losses in nats/token; `sd_*` are relative standard deviations, the parts of the interval:
     resampling of trunks, seed noise of the target's mean, disagreement of the laws. `missing` are the

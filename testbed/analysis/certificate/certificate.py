@@ -24,7 +24,7 @@ Judgement = Literal["right", "wrong", "open"]
 
 
 class BracketFindings(Record):
-    """What the brackets show.
+    """The findings of the brackets.
 
     `corners` has one entry for each bracket, those at further batches among them. `trend` and `rungs` follow from the
     corners at the study's own batch; they are None and empty unless every optimum lies inside its bracket. `runs`
@@ -39,7 +39,7 @@ class BracketFindings(Record):
 
 
 class GridFindings(Record):
-    """What the study's finished grid shows; `shifts` need brackets, `collapse` and `outliers` enough rungs and seeds."""
+    """The findings in the finished grid: `shifts` need brackets, `collapse` and `outliers` enough rungs and seeds."""
 
     shifts: tuple[Shift, ...]
     collapse: Collapse | None
@@ -90,7 +90,7 @@ class Certificate(Record):
 
     @property
     def rungs(self) -> tuple[RungExcess, ...]:
-        """The excess loss at every rung and horizon of the study; empty where the brackets do not tell it."""
+        """The excess loss at every rung and horizon of the study; empty where the brackets do not determine it."""
         return self.brackets.rungs if self.brackets else ()
 
     @property

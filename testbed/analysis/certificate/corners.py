@@ -148,7 +148,7 @@ def _inside(valley: Valley, level: float, rng: np.random.Generator) -> dict[str,
 
 
 def _beyond(status: Status, means: pd.Series[float], level: float) -> dict[str, object]:
-    """What is known where the curve has no lowest point: on which side the optimum lies, and the least excess."""
+    """The fields of a corner whose curve has no lowest point: on which side the optimum lies, and the least excess."""
     finite = means.dropna()
     factors, lowest = finite.index.to_numpy(float), int(np.argmin(finite.to_numpy()))
     low, high = None, None

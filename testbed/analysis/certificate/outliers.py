@@ -48,7 +48,7 @@ class Outlier(Record):
 
 
 class Outliers(Record):
-    """What was checked, and the outliers found, the worst first.
+    """The outliers found, the worst first, and the noise that they were judged by.
 
     `noise` is the relative standard deviation of a run, `misfit` that of the cells about the law; it is None where there
     are too few cells for the law's parameters to judge each cell by the others.

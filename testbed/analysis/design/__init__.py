@@ -1,17 +1,18 @@
-"""Which runs to train: those that leave the least doubt about a target for what they cost. Never imports torch.
+"""Which runs to train: those that narrow a target's interval most for what they cost. Never imports torch.
 
-    candidates     what could be trained, and what it costs when horizons share a trunk
-    prior          what is believed of a law, of its misfit and of noise before the first run
-    posterior      what a fit's kriging knows of them instead
+    candidates     the runs that could be trained, and their cost when horizons share a trunk
+    prior          the belief about a law, its misfit and noise before the first run
+    posterior      the belief after runs, from a fit's kriging
     belief         the joint covariance of losses at candidates and target, before and after runs
-    choice         the runs that narrow it most: one after another, or a whole grid within a budget
+    choice         single runs within a budget, one after another
+    optimal_grid   a whole grid within a budget
     suggest        the next runs for a table or a study, with the interval to expect after them
-    simulation     many studies of one grid at once
-    power          what a grid could tell, by simulation
+    simulation     many simulated studies of one grid at once
+    power          how much a grid would find out, by simulation
 
 The criterion is the variance of the target's prediction (c-optimality: Elfving, Annals of Mathematical
-Statistics 23, 1952), averaged over what the parameters may be, since in a law they decide where a run
-tells most (Bayesian design: Chaloner and Verdinelli, Statistical Science 10, 1995). Li et al.
+Statistics 23, 1952), averaged over what the parameters may be, since in a law they decide which runs
+are informative (Bayesian design: Chaloner and Verdinelli, Statistical Science 10, 1995). Li et al.
 (arXiv:2604.22753) choose runs for scaling laws from a pool in the same spirit.
 """
 

@@ -1,9 +1,9 @@
-"""How well losses are known, and how much better after runs: one Gaussian belief for each draw of the parameters.
+"""How well losses are known, before and after further runs: a Gaussian belief for each draw of the parameters.
 
-A belief is the joint covariance of the mean response at m candidate cells and at the target: the law's
-parameters through its slopes, and a smooth misfit about it (see `fit.prediction`). A run adds its losses
-with the noise that they share and the noise of each; what that takes off the target's variance is exact
-algebra, no loss needs to be known (Rasmussen and Williams, 2006, equation 2.24).
+A belief is the joint covariance of the mean response at m candidate cells and at the target: the law's parameters
+through its slopes, and a smooth misfit about it (see `fit.prediction`). A run adds its losses, with the noise that
+they share and the noise of each; by how much that lowers the target's variance is exact algebra, and no loss needs to
+be known for it (Rasmussen and Williams, 2006, equation 2.24).
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations of a run's noise, in the space of residuals: what its losses share, and what each has."""
+    """Standard deviations of noise, in the space of residuals: `run` is shared by a run's losses, `row` is each loss's own."""
 
     run: float
     row: float
 
     @property
     def single(self) -> float:
-        """Of one loss of one run."""
+        """The standard deviation of one loss of one run."""
         return float(np.hypot(self.run, self.row))
 
 
 @dataclass(frozen=True)
 class Belief:
-    """Covariances [B, m + 1, m + 1] of the mean response at m cells and, last, the target; B draws of the parameters.
+    """Covariances [B, m + 1, m + 1] of the mean response at m cells and, last, at the target, for B draws of the parameters.
 
-    `compute` [m + 1] are log10 FLOPs and `reached` the most that any known run took (-inf before the first);
-    `new` is the variance that the target's own runs bring. `scale` corrects the target's variance, which is of
-    linearised laws, to what was predicted at the estimate.
+    `compute` [m + 1] are log10 FLOPs, and `reached` is the largest of any known run (-inf before the first); `new` is the
+    variance of the target's own runs. `scale` corrects the target's variance under linearised laws to the one
+    predicted at the estimate.
     """
 
     covariance: Array
@@ -52,16 +52,16 @@ class Belief:
 
     @cached_property
     def variance(self) -> float:
-        """Of the target's observed response, averaged over the draws."""
+        """The variance of the target's observed response, averaged over the draws."""
         return float(self._total(self.covariance[:, -1:, -1].mean(axis=0), np.array([self.reached]))[0])
 
     @property
     def sd(self) -> float:
-        """Root of `variance`."""
+        """The standard deviation of the target's observed response."""
         return float(np.sqrt(self.variance))
 
     def after(self, option: Option, seeds: int = 1) -> Belief:
-        """The belief when so many runs of this option are done."""
+        """The belief once `seeds` runs of this option are done."""
         cells = list(option.cells)
         block = self.covariance[:, cells][:, :, cells] + self._errors(len(cells)) / seeds
         across = self.covariance[:, cells, :]
@@ -70,7 +70,7 @@ class Belief:
         return replace(self, covariance=self.covariance - gained, reached=reached)
 
     def variances(self, options: Sequence[Option], seeds: Array) -> Array:
-        """The target's variance [options] when so many runs [options] of each one are done."""
+        """The target's variance [options] after each option alone, done with so many `seeds` [options]."""
         left = np.empty(len(options))
         sizes = np.array([len(option.cells) for option in options])
         for size in np.unique(sizes):
@@ -85,10 +85,10 @@ class Belief:
         return self._total(left, np.maximum(reached, self.reached))
 
     def _total(self, known: Array, reached: Array) -> Array:
-        """With the noise of the target's own runs, and what a law goes astray by a decade of extrapolation."""
+        """The variance with the noise of the target's own runs and the error that a law gathers per decade of extrapolation."""
         gap = np.maximum(self.compute[-1] - np.maximum(reached, self.compute.min()), 0.0)
         return np.asarray(self.scale * np.maximum(known, 0.0) + self.new + (PER_DECADE * gap) ** 2)
 
     def _errors(self, size: int) -> Array:
-        """Covariance [size, size] of the noise of one run's losses."""
+        """The covariance [size, size] of the noise of one run's losses."""
         return np.full((size, size), self.noise.run**2) + self.noise.row**2 * np.eye(size)

@@ -1,8 +1,8 @@
-"""What could be trained, and what it costs.
+"""The runs that could be trained, and what each costs.
 
-A run is a trunk at one size with a cooldown at each of its horizons: the trunk is paid once, up to where
-the last cooldown branches off, and every horizon costs its own cooldown. So a shorter horizon on a trunk
-that is trained anyway costs a fifth of a run of its own.
+A run is a trunk at one size with a cooldown at each of its horizons: the trunk is paid for once, up to where the last
+cooldown branches off, and each horizon adds its own cooldown. So a shorter horizon on a trunk that is trained anyway
+costs a fifth of a run of its own.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from testbed.errors import ConfigError
 
 Array = NDArray[np.float64]
 
-_MOST_HORIZONS = 8  # of one rung: every subset of them is a run that could be trained
+_MOST_HORIZONS = 8  # of one rung, since every subset of them is an option
 
 
 @dataclass(frozen=True)
 class Option:
-    """One run that could be trained: its rung, the numbers of its horizons, its cells, and its training FLOPs."""
+    """A run that could be trained: its rung, the numbers of its horizons and of its cells, and its training FLOPs."""
 
     rung: int
     horizons: tuple[int, ...]
@@ -33,12 +33,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rungs and the horizons of each.
+    """Rungs to choose from, and the horizons of each.
 
-    `names` [W] are the rungs' (their widths), `n` [W] their parameters and `flops_per_token` [W] their exact
-    training cost; `tokens` [W, T] ascending are horizons and `cooldown` [W, T] the part of them that is spent
-    decaying. Without `branches` every horizon takes a run of its own. A cell is one rung at one horizon,
-    numbered rung by rung.
+    `names` [W] are the rungs' (their widths), `n` [W] their parameters and `flops_per_token` [W] their exact training
+    cost; `tokens` [W, T] are the horizons, ascending, and `cooldown` [W, T] the tokens of each that are spent decaying.
+    Without `branches` every horizon takes a run of its own. A cell is one rung at one horizon, numbered rung by rung.
     """
 
     names: tuple[int, ...]
@@ -58,7 +57,7 @@ class Candidates:
         }
 
     def cost(self, rung: int, horizons: tuple[int, ...]) -> float:
-        """Training FLOPs of one run with these horizons, given by their numbers in ascending order."""
+        """The training FLOPs of one run of a rung with these horizons, given by their numbers in ascending order."""
         last = horizons[-1]
         trunk = self.tokens[rung, last] - self.cooldown[rung, last]
         return float(self.flops_per_token[rung] * (trunk + self.cooldown[rung, list(horizons)].sum()))
@@ -69,7 +68,11 @@ class Candidates:
         return Option(rung, horizons, tuple(first + h for h in horizons), self.cost(rung, horizons))
 
     def options(self, largest: float) -> tuple[Option, ...]:
-        """Every run none of whose horizons costs more than `largest` FLOPs; ConfigError where there is none."""
+        """Every run whose horizons each cost at most `largest` FLOPs.
+
+        Raises:
+            ConfigError: There is none, or a rung has more than eight horizons.
+        """
         width, count = self.tokens.shape
         if self.branches and count > _MOST_HORIZONS:
             raise ConfigError(
@@ -92,10 +95,9 @@ class Candidates:
 
 
 def lattice(law_columns: Mapping[str, Array], n: float, tokens: float, per_axis: int = 12) -> Candidates:
-    """Sizes and tokens evenly spread in their logarithms, from a table's smallest up to a target's.
+    """Candidates from a table's smallest n and tokens up to a target's, evenly spread in their logarithms.
 
-    `law_columns` are the table's n and tokens [rows]; runs cost 6 N D and stand alone. Horizons that are
-    further from the table's and the target's tokens a parameter than either are left to `options`' limit.
+    `law_columns` are the table's n and tokens [rows]. Every run stands alone and costs 6 N D FLOPs.
     """
     sizes = np.geomspace(law_columns["n"].min(), n, per_axis)
     horizons = np.geomspace(law_columns["tokens"].min(), max(tokens, law_columns["tokens"].max()), per_axis)

@@ -22,7 +22,7 @@ _WIDTHS = 3  # that a grid has at least: with two sizes no law's N-term is deter
 
 @dataclass(frozen=True)
 class Taken:
-    """What is trained at one rung: its number, the numbers of its horizons, and of how many seeds."""
+    """The runs of one rung of a grid: its number, the numbers of its horizons, and how many seeds each gets."""
 
     rung: int
     horizons: tuple[int, ...]
@@ -35,7 +35,7 @@ def optimal(
     """The grid of least variance within `budget` FLOPs: for each rung its horizons, and `least` to `most` seeds.
 
     From many starts, each of one rung, the others are added and exchanged one at a time; at the end no change of a
-    single rung helps. A grid has at least three rungs and `cells` cells, so that laws can be fitted and told apart.
+    single rung helps. A grid has at least three rungs and `cells` cells, so that laws can be fitted and distinguished.
 
     Raises:
         ConfigError: The budget does not buy such a grid.

@@ -1,4 +1,4 @@
-"""What is believed after runs: a fit's kriging, at candidates and target together."""
+"""The belief after runs: the fit's kriging, at candidates and target together."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Known:
-    """A fit's prediction of a target, and the belief behind it at candidates too."""
+class TargetBelief:
+    """A fit's prediction of a target, and the belief behind it, of the target and of candidate runs."""
 
     prediction: Prediction
     belief: Belief
@@ -38,11 +38,15 @@ def posterior_belief(
     seeds: int = 1,
     count: int = 24,
     seed: int = 0,
-) -> Known:
-    """The belief at candidates and target (n, tokens, flops) that is behind the fit's own prediction interval.
+) -> TargetBelief:
+    """The belief at candidates and target (n, tokens, flops) behind the fit's own prediction interval.
 
-    Draws are of the parameters' posterior; sizes of misfit and noise are those of the kriging. New runs
-    share noise among their losses as those of the fit do, and all of it where no run of the fit repeats.
+    The `count` draws are of the parameters' posterior; the sizes of misfit and noise are those of the kriging. The losses
+    of a new run share as much noise as those of the fit's runs do, or all of it where no run of the fit repeats.
+    `seeds` runs of the target will be averaged; `unit` is that of the losses, as in `Fit.get_prediction`.
+
+    Raises:
+        ConfigError: The law needs other columns than n, tokens and flops.
     """
     check_columns(fit.law)
     kriging = krige(fit, unit)
@@ -67,11 +71,11 @@ def posterior_belief(
         new=max(rough, 0.0) + float(prediction.sd_noise[0] ** 2),
         scale=at_estimate / float(covariance[:, -1, -1].mean()),
     )
-    return Known(prediction, belief)
+    return TargetBelief(prediction, belief)
 
 
 def _joint(fit: Fit, kriging: Kriging, raw: Mapping[str, Array], count: int, seed: int) -> Array:
-    """Covariances [count or 1, m, m] of the mean response at raw columns [m]: of draws, or at the estimate itself."""
+    """Covariances [count, m, m] of the mean response at raw columns [m], one a draw; [1, m, m] at the estimate if count is 0."""
     coordinates, solved = kriging.coordinates, kriging.solved
     size, length = np.exp(kriging.sizes[:2])
     keep = spread_rows(kriging.domain.rows, MOST_ROWS)

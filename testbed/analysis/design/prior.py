@@ -1,8 +1,7 @@
-"""What is believed before the first run: of a law's parameters, of its misfit, and of noise.
+"""The belief before the first run: about a law's parameters, its misfit, and the noise of runs.
 
-The parameters of the additive law scatter about those of published tables. Amplitudes mean nothing
-across token counts and vocabularies, so what is carried over are the shares that the N-term and the
-D-term have of the loss at the middle of a table's runs.
+The parameters of the additive law scatter about those of published tables. Amplitudes do not carry over between token
+counts and vocabularies; the shares of the N-term and the D-term in the loss at the middle of a table's runs do.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from testbed.errors import ConfigError
 
 Array = NDArray[np.float64]
 
-# alpha, beta, and shares of the N-term and the D-term at the middle (mean logarithms) of the runs: exact Huber optima,
-# delta 1e-3, of published tables of runs, of each the one that its authors fitted.
+# alpha, beta, and the shares of the N-term and the D-term at the middle (mean logarithms) of the runs: exact Huber
+# optima, delta 1e-3, of published tables of runs; of each publication the table that its authors fitted.
 PUBLISHED: Mapping[str, tuple[float, float, float, float]] = {
     "Hoffmann et al., as read by Besiroglu et al. (arXiv:2404.10102)": (0.347, 0.367, 0.147, 0.146),
     "Gadre et al., C4 (arXiv:2403.08540)": (0.253, 0.262, 0.332, 0.197),
@@ -37,17 +36,17 @@ PUBLISHED: Mapping[str, tuple[float, float, float, float]] = {
     "Porian et al., RefinedWeb, tuned": (0.630, 0.708, 0.052, 0.119),
     "Muennighoff et al., one epoch (arXiv:2305.16264)": (0.697, 0.262, 0.058, 0.285),
 }
-_WIDER = 1.5  # times the published spread: the next table is not one of those ten
-_LARGEST_SHARE = 0.9  # of both terms together; the rest is irreducible
+_WIDER = 1.5  # times the published spread, since the next table is not one of those ten
+_LARGEST_SHARE = 0.9  # of both terms together in the loss; the rest is irreducible
 
-# Between runs of configs/quick.toml and configs/quick_synthetic.toml that differ in their seeds (configs/measured)
+# Noise between seeds of configs/quick.toml and configs/quick_synthetic.toml (see configs/measured)
 MEASURED: Mapping[str, Noise] = {
     "quick": Noise(run=0.0055, row=0.0037),
     "quick_synthetic": Noise(run=0.0024, row=0.0018),
 }
 MISFIT, LENGTH = 0.01, 1.5  # size (relative) and length (decades): the means of the kriging's priors
 ADDITIVE = "hoffmann"  # the law whose parameters the prior is about
-# How little is held of the parameters, in the solver's coordinates: a study's fits have no priors
+# Standard deviations of the parameters in the solver's coordinates: wide, since a study's fits have no priors
 _SD = {"amplitude": 3.0, "constant": 1.0, "exponent": 1.0, "scale": 2.0, "fraction": 2.0}
 
 
@@ -61,9 +60,9 @@ def noise_of(known_entropy: bool) -> tuple[Noise, str]:
 
 
 def noise_between(points: pd.DataFrame, n: str) -> Noise | None:
-    """The noise of runs that differ in their seeds only, from a points table with N in column `n`; None without such runs.
+    """The noise between runs that differ in their seeds alone, from a points table with N in column `n`; None without any.
 
-    What two losses of one run have in common, beyond their cells' means over the seeds, is the run's.
+    The covariance of two losses of one run, each less its cell's mean over the seeds, is the run's share.
     """
     y = np.log(points["loss"])
     cells = points.groupby([n, "tokens"])["loss"]
@@ -83,7 +82,7 @@ def noise_between(points: pd.DataFrame, n: str) -> Noise | None:
 
 
 def draws(count: int, columns: Mapping[str, Array], seed: int = 0) -> dict[str, Array]:
-    """Parameters of the additive law, each [count], with a loss of 1 at the middle of `columns` (n and tokens)."""
+    """Draws of the additive law's parameters, each [count], with a loss of 1 at the middle of `columns` (n and tokens)."""
     known = np.log(np.array(list(PUBLISHED.values())))
     rng = np.random.default_rng(seed)
     spread = _WIDER**2 * np.cov(known.T)
@@ -91,12 +90,12 @@ def draws(count: int, columns: Mapping[str, Array], seed: int = 0) -> dict[str, 
 
 
 def typical(columns: Mapping[str, Array]) -> dict[str, Array]:
-    """The middle of the prior, each parameter [1]."""
+    """The additive law's parameters at the middle of the prior, each [1]."""
     return _parameters(np.log(np.array(list(PUBLISHED.values()))).mean(axis=0, keepdims=True), columns)
 
 
 def _parameters(logs: Array, columns: Mapping[str, Array]) -> dict[str, Array]:
-    """Of logs [count, 4] of exponents and shares."""
+    """The parameters from the logs [count, 4] of both exponents and both shares."""
     alpha, beta, size, data = np.exp(logs).T
     shrink = np.minimum(1.0, _LARGEST_SHARE / (size + data))
     n, tokens = (float(np.log(columns[name]).mean()) for name in ("n", "tokens"))
@@ -120,9 +119,10 @@ def prior_belief(
     misfit: float = MISFIT,
     seed: int = 0,
 ) -> Belief:
-    """What is believed of candidates and of a target (n, tokens, flops) that so many runs will be averaged over.
+    """The belief about candidates and a target (n, tokens, flops) before any run; the target is a mean of `seeds` runs.
 
-    The draws are shared out evenly among `laws`; `truth` are parameters of the additive law [B], drawn if not given.
+    Each law has the same `count` draws of the truth: parameters of the additive law [count], `truth` if it is given.
+    `misfit` is the relative size of the laws' smooth misfit.
     """
     cells = candidates.columns
     columns = {name: np.append(cells[name], target[name]) for name in cells}
@@ -139,13 +139,13 @@ def prior_belief(
 
 
 def log_losses(truth: Mapping[str, Array], columns: Mapping[str, Array]) -> Array:
-    """Logs [B, m] of the losses under additive laws with parameters [B]."""
+    """The log losses [B, m] of additive laws with parameters [B]."""
     given = {name: np.asarray(value, np.float64).reshape(-1, 1) for name, value in truth.items()}
     return np.asarray(np.log(find_law(ADDITIVE).value(given, columns)))
 
 
 def as_law(law: Law, y: Array, columns: Mapping[str, Array], coordinates: Coordinates) -> Array:
-    """The coordinates [B, p] in which `law` comes nearest to log losses y [B, m] at columns [m], by least squares."""
+    """The coordinates [B, p] of `law` that fit log losses y [B, m] at columns [m] best, by least squares."""
     check_columns(law)
     prepared = law.prepare({name: columns[name] for name in law.columns})
     problem = Problem(coordinates, prepared, "ls", 1.0)
@@ -154,18 +154,22 @@ def as_law(law: Law, y: Array, columns: Mapping[str, Array], coordinates: Coordi
 
 
 def check_columns(law: Law) -> None:
-    """ConfigError for a law of which candidates of n and tokens say too little."""
+    """Refuse a law that candidates do not determine.
+
+    Raises:
+        ConfigError: It needs other columns than n, tokens and flops, or is not of a log loss.
+    """
     missing = [name for name in law.columns if name not in ("n", "tokens", "flops")]
     if missing or law.space != "log":
         lacking = f"needs {', '.join(missing)}" if missing else f"is of {law.response}, not of a log loss"
         raise ConfigError(
             f"{law.name}: runs are chosen by their N, D and FLOPs, and this law {lacking}; take one of n, tokens or flops, "
-            "such as hoffmann"
+            "for example hoffmann"
         )
 
 
 def _by_parameters(law: Law, truth: Mapping[str, Array], columns: Mapping[str, Array]) -> Array:
-    """Covariance [B, m + 1, m + 1] from parameters of which next to nothing is known."""
+    """The covariance [B, m + 1, m + 1] of the mean response that comes from the wide prior of the parameters."""
     check_columns(law)
     prepared = law.prepare({name: columns[name] for name in law.columns})
     y = log_losses(truth, columns)

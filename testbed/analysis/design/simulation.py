@@ -1,4 +1,4 @@
-"""Many studies of one grid at once: their losses, the laws fitted to them, and the same with runs drawn again."""
+"""Many simulated studies of one grid at once: their losses, the laws fitted to them, and to resampled runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 class Planned(NamedTuple):
-    """Runs of one rung: N, horizons in tokens, FLOPs a token, and how many runs."""
+    """The runs of one rung: N, horizons in tokens, training FLOPs per token, and the number of seeds."""
 
     n: float
     tokens: tuple[float, ...]
@@ -32,9 +32,11 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class Fits:
-    """One law fitted to every study: parameters [studies, p] and predictions of the target [studies], in logs, each with
-    its resamples [studies, resamples, ...], whose spread is inflated for the finite number of seeds; the truth of
-    both, and the pooled noise [studies] between seeds.
+    """One law fitted to every study.
+
+    `parameters` [studies, p] and the log prediction of the target `target` [studies], each with its resamples [studies,
+    resamples, ...], whose spread is inflated for the finite number of seeds, and its truth (`true_parameters`, `truth`);
+    `pooled` [studies] is the noise between seeds.
     """
 
     parameters: Array
@@ -48,9 +50,9 @@ class Fits:
 
 @dataclass(frozen=True)
 class Simulator:
-    """A grid, its noise and the laws that are fitted to the mean log loss of each cell's seeds, with Huber width `delta`.
+    """Simulates studies of a grid: runs with noise, and laws fitted to the mean log loss of each cell's seeds.
 
-    `target` is n, tokens and flops of the run that is forecast.
+    `delta` is the Huber width; `target` is n, tokens and flops of the run that is forecast.
     """
 
     planned: Sequence[Planned]
@@ -134,7 +136,7 @@ class Simulator:
         return coordinates.coordinates({n: v[:, 0] for n, v in held.parameters(phi[:, others]).items()})
 
     def estimates(self, phi: Array, studies: int, seed: int) -> Array:
-        """Parameters [studies, all] of the first law fitted to so many studies of which it is the truth, at phi [1, p]."""
+        """Parameters [studies, all] of the first law, fitted to studies of which it is the truth, at coordinates phi [1, p]."""
         cells = len(self.columns["n"])
         coordinates, problem = self._problem(0)
         means = np.repeat(coordinates.response(phi, problem.columns), studies, axis=0)

@@ -1,4 +1,4 @@
-"""The next runs: which ones, what they cost, and the interval of the target to expect after each."""
+"""Suggesting the next runs: which ones, at what cost, and the interval of the target to expect after each."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
-SHARE = 0.1  # of the target's FLOPs that runs are suggested for where no budget is given
-_LIKE = 0.3  # decades beyond the tokens a parameter of table and target
+SHARE = 0.1  # of the target's FLOPs: the budget where none is given
+_RATIO_DECADES = 0.3  # of D/N beyond those of the table and the target, up to which a run is like them
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One run, `seeds` times: its rung's name and N, its horizons in tokens, FLOPs of all seeds, and the expected
-    half-width of the target's interval (relative) when it and those before it are done.
+    """One run, to be trained with `seeds` seeds: its rung's name and N, its horizons in tokens, and FLOPs of all seeds.
+
+    `half_width` is that of the target's interval, relative, once this run and those before it are done.
     """
 
     name: int
@@ -43,10 +44,10 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Suggestions:
-    """Runs in the order in which they pay.
+    """The suggested runs, those that narrow the target's interval most for their cost first.
 
-    `half_width` is relative, of the target's interval of `level` as it is now, and `least` what it would be
-    if the target's mean were known: the noise of its own runs. `predicted` is None before the first run.
+    `half_width` is that of the target's interval of `level` as it is now, relative; `least` is what the noise of the
+    target's own runs leaves of it. `predicted` is the target's loss, None before the first run.
     """
 
     law: str
@@ -60,16 +61,16 @@ class Suggestions:
 
     @property
     def flops(self) -> float:
-        """Training FLOPs of all of them."""
+        """The training FLOPs of all suggested runs."""
         return sum(run.flops for run in self.runs)
 
     @property
     def after(self) -> float:
-        """The expected half-width when all are done."""
+        """The expected relative half-width once all suggested runs are done."""
         return self.runs[-1].half_width if self.runs else self.half_width
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; half-widths are relative."""
+        """The suggestions as plain JSON values; half-widths are relative."""
         return {
             "law": self.law,
             "from": "prior" if self.predicted is None else "fit",
@@ -106,7 +107,14 @@ def suggest_from_fit(
     seeds: int = 1,
     unit: str = "nats",
 ) -> Suggestions:
-    """The next runs for a target (n, tokens, flops) that a law was fitted for; `seeds` are the target's own runs."""
+    """The next runs for a target (n, tokens, flops), given a fit to the runs so far.
+
+    `budget` is in training FLOPs, a tenth of the target's if not given; at most `runs` runs are suggested. The target will
+    be a mean of `seeds` runs; `level` is that of its interval, `unit` that of the losses ("nats" or "bits").
+
+    Raises:
+        ConfigError: The law needs other columns than n, tokens and flops, or no candidate fits the budget.
+    """
     known = posterior_belief(fit, candidates, target, unit=unit, seeds=seeds)
     kind = {name: values for name, values in fit.rows.columns.items() if name in ("n", "tokens")}
     options = _alike(candidates, kind, target)
@@ -126,7 +134,7 @@ def suggest_from_prior(
     level: float = 0.9,
     seeds: int = 1,
 ) -> Suggestions:
-    """The first runs for a target, from what is believed of any law (see `prior`)."""
+    """The first runs for a target, from the belief before any run (see `prior`); arguments as in `suggest_from_fit`."""
     belief = prior_belief(laws, candidates, target, noise, seeds)
     options = candidates.options(largest_run(target["flops"]))
     return _suggest(", ".join(laws), None, belief, candidates, options, target, budget, runs, level)
@@ -143,7 +151,18 @@ def suggest_for_table(
     runs: int,
     level: float,
 ) -> tuple[Suggestions, list[str]]:
-    """The next runs for a target (n, tokens) of anyone's table, and what is assumed of them, in sentences."""
+    """The next runs for a target (n, tokens) of anyone's table, and the assumptions behind them, in sentences.
+
+    `columns` maps n, tokens and loss to the table's columns where it calls them otherwise; `where` names the table in
+    messages; `delta` is the Huber width on log loss. The other arguments are those of `suggest_from_fit`.
+
+    >>> runs = pd.DataFrame([(n, d) for n in (1e6, 3e6, 1e7) for d in (1e8, 3e8, 1e9)], columns=["n", "tokens"])
+    >>> runs["loss"] = 1.8 + 480 / runs["n"] ** 0.35 + 2000 / runs["tokens"] ** 0.37
+    >>> target = {"n": 1e8, "tokens": 1e10}
+    >>> found, _ = suggest_for_table(runs, {}, "the table", "hoffmann", 1e-3, target, None, 2, 0.9)
+    >>> len(found.runs) <= 2, found.flops <= found.budget, bool(found.after < found.half_width)
+    (True, True, True)
+    """
     check_columns(find_law(law))
     fit = fit_law(law, raw, columns=columns, delta=delta, n_boot=0, where=where)
     mapping = map_columns(raw, ("n", "tokens"), {k: v for k, v in columns.items() if k in ("n", "tokens")}, where)
@@ -154,8 +173,8 @@ def suggest_for_table(
     )
     found = suggest_from_fit(fit, candidates, full, budget=budget, runs=runs, level=level)
     return found, [
-        f"{where}: {fit.nobs} points of {fit.n_runs} runs, {law}; every run stands alone and takes 6 N D FLOPs, at most half "
-        "of the target's"
+        f"{where}: {fit.nobs} points of {fit.n_runs} runs, {law}; every suggested run stands alone and takes 6 N D FLOPs, at "
+        "most half of the target's"
     ]
 
 
@@ -205,24 +224,24 @@ def _suggest(
 
 
 def _alike(candidates: Candidates, kind: Mapping[str, Array], target: Mapping[str, float]) -> list[Option]:
-    """The options whose tokens a parameter are like those of the fitted rows and of the target."""
+    """The options whose tokens per parameter are within the range of the fitted rows and the target, or near it."""
     options = candidates.options(largest_run(target["flops"]))
     if len(kind) < 2:
         return list(options)
     fitted = np.log10(np.append(kind["tokens"] / kind["n"], target["tokens"] / target["n"]))
     cells = candidates.columns
     ratio = np.log10(cells["tokens"] / cells["n"])
-    inside = (ratio >= fitted.min() - _LIKE) & (ratio <= fitted.max() + _LIKE)
+    inside = (ratio >= fitted.min() - _RATIO_DECADES) & (ratio <= fitted.max() + _RATIO_DECADES)
     alike = [option for option in options if inside[list(option.cells)].all()]
     if not alike:
         raise ConfigError(
-            "no candidate run has tokens a parameter like those of the table or the target; give another target"
+            "no candidate run has tokens per parameter like those of the table or the target; give another target"
         )
     return alike
 
 
 def _counted(options: Sequence[Option]) -> list[tuple[Option, int]]:
-    """Each option once, in the order of their first, with how often it is there."""
+    """Each option once, in the order of first appearance, with the number of times it appears."""
     counts: dict[Option, int] = {}
     for option in options:
         counts[option] = counts.get(option, 0) + 1
@@ -230,5 +249,5 @@ def _counted(options: Sequence[Option]) -> list[tuple[Option, int]]:
 
 
 def _relative(half: float) -> float:
-    """A half-width in log space as a share of the prediction: of the geometric mean of both sides."""
+    """A half-width in logs as a share of the prediction, above it."""
     return float(np.expm1(half))

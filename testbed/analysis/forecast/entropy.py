@@ -1,4 +1,4 @@
-"""What the grid says about the irreducible loss E, and whether its answer can be used.
+"""The interval of the irreducible loss E that the grid supports, and whether it is narrow enough to be used.
 
 A law's own interval for E only shows noise; its misfit shows when the law or the grid is changed. So the interval is
 the union over the laws, each fitted to the whole grid, to the grid without its smallest size and to the grid

@@ -30,7 +30,7 @@ _DERIVED = ("flops", "tokens_per_param")  # 6 N D and D / N, of N and D as the f
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What is sealed with a forecast, besides what follows from the points.
+    """The facts that are sealed with a forecast, besides what follows from the points.
 
     `config_hash` is the configuration's, `sealed_at` an ISO 8601 time, `after_the_fact` whether the target had logged
     losses by then, `versions` those of the packages that fitted. `missing` are cells of the grid that the points
@@ -115,6 +115,25 @@ def make_forecast(
         ConfigError: A law cannot be forecast with: it predicts something other than the loss, is a law of whole loss
             curves, or needs a column that the target does not have.
         TableError: No cell of the grid has two seeds.
+
+    >>> cells = [(n, d, seed) for n in (1e4, 3e4, 1e5) for d in (1e6, 3e6, 1e7) for seed in (0, 1)]
+    >>> grid = pd.DataFrame(cells, columns=["n_params_non_embedding", "tokens", "seed"])
+    >>> n, tokens, seed = (grid[name] for name in grid)
+    >>> loss = (1.2 + 30 / n**0.35 + 900 / tokens**0.45) * (1 + 0.002 * seed)
+    >>> runs = n.astype(str) + "-" + seed.astype(str)
+    >>> points = grid.assign(run=runs, role="grid", phase="annealed", flops=6 * n * tokens, loss=loss)
+    >>> target = TargetFacts(
+    ...     runs=("target",), width=64, n_params_non_embedding=10**6, n_params_total=2 * 10**6, tokens=10**8, flops=6 * 10**14
+    ... )
+    >>> settings = Settings(laws=("hoffmann",), bootstrap=100)
+    >>> when = Circumstances("example", "0" * 64, "2026-01-01T00:00:00+00:00", False, {})
+    >>> forecast = make_forecast(points, fit_laws(points, settings, "example"), target, settings, when)
+    >>> round(forecast.predicted, 2), forecast.digest == forecast.computed_digest()
+    (1.67, True)
+    >>> from testbed.analysis.forecast import judge
+    >>> reached = points.tail(1).assign(run="target", role="target", loss=1.68)
+    >>> judge(forecast, reached, None, "2026-01-02T00:00:00+00:00").hit
+    True
     """
     at = target_columns(target, settings.n)
     _usable_laws(settings, at)

@@ -1,1 +1,1 @@
-"""The page, its figures and tables, and the sentences that tell a forecast and a verdict. Never imports torch."""
+"""Pages, figures, tables and sentences. Never imports torch."""

@@ -1,1 +1,1 @@
-"""The page and figures of a fit."""
+"""The page of a fit, and its figures."""

@@ -1,4 +1,4 @@
-"""What a fitted law says beyond its data, with an interval that is meant to hold there."""
+"""The figure of a fitted law beyond its data, with an interval that is meant to hold there."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, axis, column_
 from testbed.errors import ConfigError
 from testbed.units import show_count
 
-BEYOND = 100.0  # times the largest compute, or size, to which the figure reaches
-_SCALES = ("flops", "tokens", "n")  # columns of which a law of that alone is continued
+BEYOND = 100.0  # times the largest compute (or size, or tokens) of the data: how far the figure reaches
+_SCALES = ("flops", "tokens", "n")  # columns along which a law of that column alone is continued
 _STEPS = 60
 _PREDICTION, _LAW = "prediction", "law alone"
 
 
 def can_extrapolate(fit: Fit) -> bool:
-    """Whether the law has a direction to continue in: one column of scale, or N and D."""
+    """Whether the law can be continued beyond the data: it is one of N and D, or of a single column of scale."""
     return has_plane(fit) or (len(fit.law.columns) == 1 and fit.law.columns[0] in _SCALES)
 
 
 def extrapolation(fit: Fit, level: float = 0.9, target: Mapping[str, float] | None = None) -> tuple[Any, str]:
-    """The response two decades beyond the data: points, law, and the predicted mean with the interval of a run.
+    """The response up to two decades beyond the data, and the caption: points, law, predicted mean and interval of a run.
 
-    For a law of N and D along the compute-optimal frontier, or at the D/N of the largest runs where the law
-    has no optimum. `target` holds the law's columns, and its response where that is known.
+    A law of N and D is continued along its compute-optimal frontier, or at the D/N of the largest runs where it has no
+    optimum. `target` holds a run's columns, and its response if that is known; `level` is that of the interval.
+
+    Raises:
+        ConfigError: `target` lacks a column of the law.
     """
     rows, response = fitted_rows(fit), fit.law.response
     along = "flops" if has_plane(fit) else fit.law.columns[0]
@@ -53,17 +56,16 @@ def extrapolation(fit: Fit, level: float = 0.9, target: Mapping[str, float] | No
         *([] if aim is None else _target(aim, response, axes)),
     ]
     caption = (
-        f"{way} The band holds {100 * level:.0f} % of single runs, by this fit's account: uncertain parameters, a law that "
-        "is only nearly right, the noise of a run, and a floor of 1.5 % a decade beyond the data, which end at the dotted "
-        "line. The prediction is the law with what it leaves unexplained nearby, the law alone is dashed."
+        f"{way} The band is the {100 * level:.0f} % prediction interval of a single run: uncertain parameters, misfit of the "
+        "law, the noise of a run, and at least 1.5 % for each decade beyond the data, which end at the dotted line. The "
+        "prediction is the law with its residuals nearby taken into account; the law alone is dashed."
     )
-    return alt.layer(*layers).properties(width=570, height=340), caption + _doubts(table) + _said(
-        fit, aim, level
-    ) + note
+    notes = _untested(table) + _target_sentence(fit, aim, level) + note
+    return alt.layer(*layers).properties(width=570, height=340), caption + notes
 
 
 def _path(fit: Fit, rows: pd.DataFrame, along: str) -> tuple[pd.DataFrame, str]:
-    """Columns of the law and of the x axis from the smallest run to beyond the largest, and what way that is."""
+    """The path that the figure follows, from the smallest run to beyond the largest, and a sentence that says what it is."""
     x = np.geomspace(rows[along].min(), rows[along].max() * BEYOND, _STEPS)
     if not has_plane(fit):
         return pd.DataFrame({along: x}), "The fitted points and the law, continued beyond them."
@@ -78,7 +80,7 @@ def _path(fit: Fit, rows: pd.DataFrame, along: str) -> tuple[pd.DataFrame, str]:
 
 
 def _aimed(fit: Fit, target: Mapping[str, float]) -> pd.DataFrame:
-    """The target as a row with the columns of the path, and what was observed."""
+    """The target as a row with the columns of the path, and its response as `observed` if it is known."""
     missing = [name for name in fit.law.columns if name not in target]
     if missing:
         raise ConfigError(f"target: no {', '.join(missing)}; {fit.law.name} needs {', '.join(fit.law.columns)}")
@@ -89,14 +91,14 @@ def _aimed(fit: Fit, target: Mapping[str, float]) -> pd.DataFrame:
 
 
 def _predicted(fit: Fit, at: pd.DataFrame, level: float) -> pd.DataFrame:
-    """The rows with the law's value, the predicted response under its name, and the interval of a run as low and high."""
+    """The rows with columns law (the law's value), the response's name (its prediction), low and high (a run's interval)."""
     frame = fit.get_prediction(at[[*fit.law.columns]], level).summary_frame()
     found = {"low": frame["obs_ci_lower"], "high": frame["obs_ci_upper"], "in_hull": frame["in_hull"]}
     return at.assign(**{fit.law.response: frame["mean"].to_numpy()}, law=fit.predict(at), **found)
 
 
 def _seen(rows: pd.DataFrame, table: pd.DataFrame, aim: pd.DataFrame | None, response: str) -> list[float]:
-    """The responses that the y axis must span: all points, and the band as far as it is not absurdly wide."""
+    """The responses that the y axis spans: all points and lines, and the band unless it is far wider than they are."""
     low, high = float(rows[response].min()), float(rows[response].max())
     reach = [
         *table["law"],
@@ -128,7 +130,7 @@ def _points(fit: Fit, drawn: pd.DataFrame, along: str, largest: float, axes: dic
 
 
 def _lines(table: pd.DataFrame, along: str, response: str, axes: dict[str, Any]) -> Any:
-    """Law and prediction, told apart by colour and dashes alike."""
+    """The lines of law and prediction, in different colours and dashes."""
     law = table[[along, "law"]].rename(columns={"law": response}).assign(line=_LAW)
     both = pd.concat([table[[along, response]].assign(line=_PREDICTION), law])
     kinds = [_PREDICTION, _LAW]
@@ -138,7 +140,7 @@ def _lines(table: pd.DataFrame, along: str, response: str, axes: dict[str, Any])
 
 
 def _target(aim: pd.DataFrame, response: str, axes: dict[str, Any]) -> list[Any]:
-    """The target's interval as a bar with its prediction, and what it reached where that is known."""
+    """The target's interval as a bar with its prediction, and the response that it reached, if known, as a diamond."""
     bar = aim.drop(columns=response).rename(columns={"low": response})
     layers = [
         alt.Chart(bar).mark_rule(color=ORANGE, strokeWidth=5, opacity=0.4).encode(**axes, y2="high:Q"),
@@ -154,20 +156,23 @@ def _target(aim: pd.DataFrame, response: str, axes: dict[str, Any]) -> list[Any]
     return layers
 
 
-def _doubts(table: pd.DataFrame) -> str:
+def _untested(table: pd.DataFrame) -> str:
+    """A sentence where the path leaves the range of D/N that was fitted."""
     outside = float((~table["in_hull"]).mean())
     return (
-        f" For {outside:.0%} of the way D/N is unlike that of any run, where such bands are untested."
+        f" Along {outside:.0%} of the path D/N is unlike that of any fitted run; such bands have not been tested there."
         if outside
         else ""
     )
 
 
-def _said(fit: Fit, aim: pd.DataFrame | None, level: float) -> str:
+def _target_sentence(fit: Fit, aim: pd.DataFrame | None, level: float) -> str:
     """The target in a sentence."""
     if aim is None:
         return ""
     row = aim.iloc[0]
-    said = f" The orange bar is the target's {100 * level:.0f} % interval, {row['low']:.4g} to {row['high']:.4g}"
-    said += f" around {row[fit.law.response]:.4g}"
-    return said + (f"; the diamond is what it reached, {row['observed']:.4g}." if "observed" in aim else ".")
+    sentence = f" The orange bar is the target's {100 * level:.0f} % interval, {row['low']:.4g} to {row['high']:.4g}"
+    sentence += f" around {row[fit.law.response]:.4g}"
+    return sentence + (
+        f"; the diamond is the value that it reached, {row['observed']:.4g}." if "observed" in aim else "."
+    )

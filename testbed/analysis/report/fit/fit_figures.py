@@ -1,7 +1,6 @@
-"""The figures of a fit to anyone's table: those that its law allows, as charts and as files.
+"""The figures of a fit: those that its law allows, as charts and as files.
 
-Each is one altair specification with its caption as `description`: interactive on a page, SVG, PNG or PDF for
-a paper.
+Each is one altair specification with its caption as `description`: interactive on a page, SVG, PNG or PDF for a paper.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _PICTURES: dict[str, Callable[[dict[str, Any]], bytes]] = {
 
 
 def figure_names(fit: Fit) -> tuple[str, ...]:
-    """The figures that make sense for this fit, in the order of the page."""
+    """The names of the figures that this fit has, in the order of the page."""
     plane = fit_plane.has_plane(fit)
     offered = {
         "isoloss": plane,
@@ -53,12 +52,13 @@ def figures_of(
     colour_by: str | None = None,
     only: str | None = None,
 ) -> dict[str, Any]:
-    """Charts by name, those that make sense for the law; `chart.description` is the caption.
+    """The charts of a fit by name; `chart.description` is the caption.
 
-    `level` is that of the intervals. `target` is a run to come or to compare with, the law's columns and, where
-    it is known, its response; `colour_by` a fitted column that colours the residuals; `only` one name.
+    `level` is that of the intervals. `target` is a run beyond the data, given by the law's columns and its response if
+    that is known; `colour_by` is the fitted column that colours the residuals; `only` asks for one figure.
 
-    Raises ConfigError for a figure that this fit does not have.
+    Raises:
+        ConfigError: The fit does not have the figure `only`, or `colour_by` or `target` do not suit its columns.
     """
     names = figure_names(fit)
     if only is not None and only not in names:
@@ -85,12 +85,14 @@ def save_figures(
     target: Mapping[str, float] | None = None,
     colour_by: str | None = None,
 ) -> list[Path]:
-    """Write the figures of a fit and return the files, each whole or not at all.
+    """Write the figures of a fit and return the files' paths.
 
-    A name that ends in .html gets one page with all figures that works without a network; .svg, .png or .pdf
-    the one named `figure`; a name without an ending is a folder, for the page and every figure as SVG and PNG.
+    A `path` that ends in .html gets one page with all figures, which works without a network; .svg, .png or .pdf gets the
+    one named `figure`; without an ending it is a folder for the page and every figure as SVG and PNG. All files are
+    complete before the first takes its place.
 
-    Raises ConfigError for another ending, a picture of no figure in particular, or a figure that the fit lacks.
+    Raises:
+        ConfigError: Another ending, a picture without `figure`, or a figure that the fit does not have.
     """
     ending = path.suffix.lower()
     if ending not in ("", ".html", *_PICTURES):
@@ -115,7 +117,7 @@ def save_figures(
 
 
 def _written(files: dict[Path, bytes]) -> list[Path]:
-    """All of them are written before the first takes its place."""
+    """Write all of them before the first takes its place."""
     with ExitStack() as stack:
         for path, content in files.items():
             stack.enter_context(replacing(path)).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The page of one fit: its law, parameters and doubts, and its figures; one file that works without a network."""
+"""The page of one fit: law, parameters, warnings and figures, in one HTML file that works without a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TITLES = {
 
 
 def page(fit: Fit, specifications: dict[str, dict[str, Any]], level: float) -> str:
-    """The page as HTML, for the figures' specifications by name."""
+    """The page as HTML; `specifications` are the figures' by name, `level` is that of the intervals."""
     environment = Environment(
         loader=PackageLoader("testbed.analysis.report", "."), autoescape=select_autoescape(["j2"])
     )
@@ -47,13 +47,13 @@ def page(fit: Fit, specifications: dict[str, dict[str, Any]], level: float) -> s
 
 
 def _sentence(fit: Fit) -> str:
-    """What was fitted to what."""
+    """The response, the runs and the objective, in a sentence."""
     runs = f"{fit.nobs:,} rows of {fit.n_runs:,} runs" if fit.n_runs != fit.nobs else f"{fit.nobs:,} runs"
     return f"{fit.law.response.capitalize()} of {runs}; minimised: {fit.in_words}."
 
 
 def _parameters(fit: Fit, level: float) -> TextTable:
-    """Estimates with standard errors and intervals, as far as there are resamples."""
+    """Estimates, with standard errors and intervals if there are enough resamples."""
     if len(fit.resamples) < 20:
         rows = [(letter(name), f"{value:.5g}") for name, value in fit.theta.items()]
         return TextTable(("parameter", "estimate"), tuple(rows))
@@ -69,7 +69,7 @@ def _parameters(fit: Fit, level: float) -> TextTable:
 
 
 def _facts(fit: Fit) -> TextTable:
-    """How well it fits, from which columns."""
+    """Measures of fit, and the columns of the table that were fitted."""
     rms = float(np.sqrt(np.mean(fit.resid**2)))
     rows = [
         ("objective", f"{fit.objective:.9g}"),

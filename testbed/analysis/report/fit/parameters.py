@@ -1,4 +1,4 @@
-"""How sure a fit is of its parameters: profiles of the objective, and the resamples against each other."""
+"""Figures of how well the parameters are determined: profiles of the objective, and the resamples pair by pair."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, SOFT, axis, b
 Array = NDArray[np.float64]
 
 LEVELS = (0.68, 0.9, 0.95)
-FEWEST = 20  # resamples that an interval needs
-_RISE = 8.0  # of the objective up to which a profile is drawn, in units of chi-square
-_LADDER = (0.3, 1.0, 2.0, 4.0, 8.0)  # standard errors at which a profile's reach is found out
-_POINTS = 10  # of a profile on each side of the estimate
+FEWEST = 20  # resamples for an interval
+_RISE = 8.0  # of the objective, in units of chi-square, up to which a profile is drawn
+_LADDER = (0.3, 1.0, 2.0, 4.0, 8.0)  # standard errors tried to find how far a profile reaches
+_POINTS = 10  # of a profile, on each side of the estimate
 _ROUNDS = 4
-_DRAWS = 1000  # resamples that the corner plot draws at most
+_DRAWS = 1000  # resamples in the corner plot, at most
 _BINS = 24
 _SPREAD = 5.0  # ratio of the ends from which an amplitude's or a scale's axis is logarithmic
 _SHOWN = (0.005, 0.995)  # quantiles of the resamples between which the corner plot's axes lie
 
 
 def free_parameters(fit: Fit) -> list[Parameter]:
-    """The parameters that were fitted."""
+    """The parameters that were fitted, not held."""
     return [p for p in fit.law.parameters if p.name not in fit.fixed]
 
 
@@ -37,7 +37,7 @@ def free_parameters(fit: Fit) -> list[Parameter]:
 
 
 def profiles(fit: Fit, level: float = 0.9) -> tuple[Any, str]:
-    """How the objective rises as each parameter is held away from its estimate, one panel a parameter."""
+    """The objective over values at which each parameter is held, one panel for each parameter; and the caption."""
     bounds = fit.conf_int(1 - level) if len(fit.resamples) >= FEWEST else None
     ends = {} if bounds is None else {name: [bounds["low"][name], bounds["high"][name]] for name in bounds.index}
     panels = [_profile(fit, p, ends.get(p.name, [])) for p in free_parameters(fit)]
@@ -46,17 +46,17 @@ def profiles(fit: Fit, level: float = 0.9) -> tuple[Any, str]:
     zero = ", ".join(letter(name) for name in fit.at_zero)
     at_zero = f" The estimate of {zero} is 0, the edge of its domain." if zero else ""
     return chart, (
-        "How much worse the fit becomes when a parameter is held at a value and the others are fitted anew. Where "
-        "the curve is below a dashed line the value lies in the interval of that level, supposing independent errors "
-        f"of one distribution; the orange line is the estimate.{band}{at_zero}"
+        "How much worse the fit becomes when a parameter is held at a value and the others are fitted again. Where "
+        "the curve is below a dashed line the value lies in the interval of that level, if errors are independent and "
+        f"identically distributed; the orange line is the estimate.{band}{at_zero}"
     )
 
 
 def profile_curve(fit: Fit, p: Parameter) -> pd.DataFrame:
-    """Columns value and rise on both sides of the estimate, to where the objective has risen by about _RISE.
+    """Columns value and rise on both sides of the estimate, out to where the objective has risen by about _RISE.
 
-    A few values far apart find out how far that is. From so far away a solve may miss its optimum, so what
-    turns out too near is moved out again.
+    A few values far apart find how far that is. From so far away a solve may miss its optimum, so a reach that turns out
+    too short is extended.
     """
     step = _step(fit, p)
     coarse = fit.profile(p.name, _values(fit, p, [sign * step * k for sign in (-1, 1) for k in _LADDER]))
@@ -80,7 +80,7 @@ def _values(fit: Fit, p: Parameter, steps: list[float]) -> Array:
 
 
 def _reach(fit: Fit, p: Parameter, coarse: pd.DataFrame, sign: int, step: float) -> float:
-    """How large a step raises the objective by _RISE, whose root grows about evenly with the step."""
+    """The step that raises the objective by _RISE, by interpolation of its root, which grows about linearly with the step."""
     rise = dict(zip(coarse["value"], coarse["rise"], strict=True))
     steps = [step * k for k in (0.0, *_LADDER)]
     roots = np.sqrt([rise[_moved(p, fit.theta[p.name], sign * far)] for far in steps])
@@ -92,7 +92,7 @@ def _reach(fit: Fit, p: Parameter, coarse: pd.DataFrame, sign: int, step: float)
 
 
 def _step(fit: Fit, p: Parameter) -> float:
-    """A standard error, from the middle of the resamples, or a tenth; in parts of the estimate where that is a factor."""
+    """A standard error from the middle of the resamples, or a tenth of the estimate; in logs where that is a factor."""
     centre = fit.theta[p.name]
     error = 0.0
     if len(fit.resamples) >= FEWEST:
@@ -110,7 +110,7 @@ def _is_factor(p: Parameter, centre: float) -> bool:
 
 
 def _moved(p: Parameter, centre: float, step: float) -> float:
-    """The estimate moved by a step, by as many parts where it is a factor, and kept inside its domain."""
+    """The estimate moved by a step (in logs where it is a factor), and kept inside its domain."""
     if _is_factor(p, centre):
         at = centre * float(np.exp(np.clip(step, -20, 20)))
         return float(np.clip(at, 1e-3, 6.0)) if p.role == "exponent" else at
@@ -144,7 +144,7 @@ def _profile(fit: Fit, p: Parameter, ends: list[float]) -> Any:
 
 
 def corner(fit: Fit, level: float = 0.9) -> tuple[Any, str]:
-    """Every pair of parameters over the resamples, with a histogram of each on the diagonal."""
+    """The resamples for each pair of parameters, with a histogram of each parameter on the diagonal; and the caption."""
     parameters = free_parameters(fit)
     draws = fit.bootstrap
     finite = draws.iloc[np.flatnonzero(np.isfinite(fit.resamples).all(axis=1))]
@@ -171,19 +171,19 @@ def _corner_caption(fit: Fit, shown: pd.DataFrame, scales: dict[str, Any], level
         inside &= shown[name].between(*domain).to_numpy()
     failed = int((~fit.bootstrap["converged"]).sum())
     caption = (
-        "The parameters of resampled runs against each other; a narrow ridge says that two parameters trade off. "
+        "The parameters of the resamples pair by pair; a narrow ridge means that two parameters trade off. "
         "Orange lines are the estimates, the numbers above the histograms their percentile "
         f"intervals of {100 * level:.0f} %."
     )
     if len(shown) < len(fit.resamples):
         caption += f" {len(shown):,} of {len(fit.resamples):,} resamples are drawn; the histograms count all."
     if not inside.all():
-        caption += f" {int((~inside).sum())} of those drawn lie beyond the axes."
+        caption += f" {int((~inside).sum())} of these lie beyond the axes."
     return caption + (f" {failed} resamples did not converge." if failed else "")
 
 
 def _scale(p: Parameter, draws: Array, estimate: float) -> tuple[tuple[float, float], bool]:
-    """The ends of a parameter's axis, and whether it is logarithmic."""
+    """The two ends of a parameter's axis, and whether it is logarithmic."""
     if p.role in ("amplitude", "scale"):  # those at 0, the edge of the domain, have no place on a logarithmic axis
         positive = draws[draws > 0]
         if len(positive) >= len(draws) / 2:

@@ -1,4 +1,4 @@
-"""A fitted law of N and D seen as a surface: contours of equal loss, slices of equal compute, the frontier between them."""
+"""Figures of a fitted law of N and D as a surface: contours of equal loss, slices of equal compute, and the frontier."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from testbed.analysis.fit import Fit
 from testbed.analysis.fit.frontier import best_sizes
 from testbed.analysis.report.fit.response import dot, fitted_rows, over_many, thinned, tooltip
+from testbed.analysis.report.law_line import law_line
 from testbed.analysis.report.style import GREY, INK, axis, colour, column_title, in_powers, log_ticks, ramp, span
 
 Array = NDArray[np.float64]
@@ -20,19 +21,19 @@ _SIZE = 470  # pixels a side of the plane
 _ROOM = 38  # pixels at the right for the contours' losses
 _CONTOURS = 8
 _BUDGETS = 6
-_NEAR = (0.02, 0.08, 0.2)  # decades of compute within which points belong to a slice: the first that catches some
+_NEAR = (0.02, 0.08, 0.2)  # decades of compute within which points belong to a slice; the first that suffices
 _APART = 0.25  # decades between slices
 _KIND = "line"
 _OPTIMAL, _EQUAL_COMPUTE = "compute-optimal", "equal compute"
 
 
 def has_plane(fit: Fit) -> bool:
-    """Whether the law is one of loss by N and D alone, which the figures here need."""
+    """Whether the law is one of the loss by N and D alone, as the figures here need."""
     return set(fit.law.columns) == {"n", "tokens"} and fit.law.response == "loss"
 
 
 def optimum(fit: Fit, flops: Array) -> pd.DataFrame:
-    """Columns flops, n, tokens, loss of the frontier; budgets without an optimum are left out."""
+    """The frontier for budgets `flops`, with columns flops, n, tokens and loss; budgets without an optimum are left out."""
     thetas = np.repeat([list(fit.theta.values())], len(flops), axis=0)
     n, tokens, loss = best_sizes(fit, thetas, flops)
     return pd.DataFrame({"flops": flops, "n": n, "tokens": tokens, "loss": loss}).dropna()
@@ -42,7 +43,7 @@ def optimum(fit: Fit, flops: Array) -> pd.DataFrame:
 
 
 def contours(fit: Fit) -> tuple[Any, str]:
-    """N against D with contours of the law's loss, the fitted points, the frontier and lines of equal compute."""
+    """D over N with contours of the law's loss, the fitted points, the frontier and lines of equal compute; and the caption."""
     rows, note = thinned(fitted_rows(fit))
     n, tokens = span(rows["n"], True, 0.06), span(rows["tokens"], True, 0.06)
     best = _inside(optimum(fit, np.geomspace(6 * n[0] * tokens[0], 6 * n[1] * tokens[1], 200)), n, tokens)
@@ -80,9 +81,9 @@ def contours(fit: Fit) -> tuple[Any, str]:
 
 
 def _contours(fit: Fit, n: tuple[float, float], tokens: tuple[float, float]) -> pd.DataFrame:
-    """Columns loss, n, tokens: for every ratio D/N the scale at which the law reaches each level.
+    """The contours, with columns loss, n and tokens: for each ratio D/N the scale at which the law reaches each level.
 
-    Along a constant ratio the loss falls with scale, which is so where neither axis would do.
+    Along a constant ratio the loss always falls with scale; along N or D alone it need not.
     """
     centre = np.linspace(np.log(tokens[0] / n[1]), np.log(tokens[1] / n[0]), 161)  # logs of D/N
     scale = np.linspace(np.log(n[0] * tokens[0]), np.log(n[1] * tokens[1]), 241)  # logs of N D
@@ -98,7 +99,7 @@ def _contours(fit: Fit, n: tuple[float, float], tokens: tuple[float, float]) -> 
 
 
 def _levels(losses: Array) -> list[float]:
-    """Round losses, about evenly many decades of compute apart."""
+    """Round losses for the contours, about equally far apart in log compute."""
     falling = np.minimum.accumulate(losses)
     wanted = falling[np.linspace(0, len(falling) - 1, _CONTOURS + 2).round().astype(int)[1:-1]]
     rough = float(np.ptp(wanted)) / 4
@@ -112,7 +113,7 @@ def _levels(losses: Array) -> list[float]:
 
 
 def _compute_lines(n: tuple[float, float], tokens: tuple[float, float], x: Any, y: Any) -> list[Any]:
-    """Dashed lines of equal 6ND, each named along its left end."""
+    """Dashed lines of equal 6ND, each with its FLOPs written along its left end."""
     budgets = log_ticks(6 * n[0] * tokens[0], 6 * n[1] * tokens[1], 6)
     rows = []
     for budget in budgets:
@@ -164,7 +165,7 @@ def _inside(table: pd.DataFrame, n: tuple[float, float], tokens: tuple[float, fl
 
 
 def slices(fit: Fit) -> tuple[Any, str]:
-    """Loss against N at several budgets: the law's slices with their minima, and the points near each budget."""
+    """Loss over N at several budgets: the law's slices with their minima, and the points near each budget; and the caption."""
     rows = fitted_rows(fit).assign(resid=fit.resid)
     budgets, near = budgets_of(rows["flops"].to_numpy())
     order = [in_powers(c, 2) for c in budgets]
@@ -189,9 +190,9 @@ def slices(fit: Fit) -> tuple[Any, str]:
 
 
 def budgets_of(flops: Array) -> tuple[Array, float]:
-    """Budgets of 6ND around which the points gather, and the decades within which points count to them.
+    """Budgets of 6ND around which the fitted `flops` gather, and the tolerance in decades within which points belong to one.
 
-    The widest tolerance is used only where the points of a narrower one are too few for slices.
+    A wider tolerance is used only where a narrower one gathers too few points.
     """
     log_flops = np.sort(np.log10(flops))
     for near in _NEAR:
@@ -210,7 +211,7 @@ def budgets_of(flops: Array) -> tuple[Array, float]:
 
 
 def _slice(fit: Fit, budget: float, here: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The law's slice around its points and its minimum, a little above the highest of its points."""
+    """The law's slice around its points and its minimum, up to a little above the highest of its points."""
     sizes, most = here["n"].to_numpy(), float(here["loss"].max())
     best = optimum(fit, np.array([budget]))
     centre = best["n"].to_numpy() if len(best) else np.array([])
@@ -219,9 +220,8 @@ def _slice(fit: Fit, budget: float, here: pd.DataFrame, rows: pd.DataFrame) -> p
     if spread.size == 0:
         spread = np.sqrt(budget / 6 / (rows["tokens"] / rows["n"]).quantile([0.1, 0.9]).to_numpy())
     n = np.geomspace(spread.min() / 1.3, spread.max() * 1.3, 90)
-    loss = fit.predict(n=n, tokens=budget / (6 * n))
-    shown = loss <= max(1.25 * loss.min(), 1.1 * most)
-    return pd.DataFrame({"n": n[shown], "loss": loss[shown]})
+    line = law_line(fit, {"n": n, "tokens": budget / (6 * n)})[["n", "loss"]]
+    return line[line["loss"] <= max(1.25 * line["loss"].min(), 1.1 * most)]
 
 
 def _draw_slices(fit: Fit, points: pd.DataFrame, curves: pd.DataFrame, lows: pd.DataFrame, order: list[str]) -> Any:

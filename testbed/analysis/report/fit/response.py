@@ -1,4 +1,4 @@
-"""A fitted law beside its points: the response against each column, whole curves, and what the law leaves unexplained."""
+"""Figures of a fitted law with its points: the response against each column, whole loss curves, and residuals."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.analysis.fit import Fit
+from testbed.analysis.report.law_line import law_line
 from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, STEPS, axis, colour, column_title, is_log, ticks
 from testbed.errors import ConfigError
 
 Array = NDArray[np.float64]
 
-DRAWN = 2000  # points that a figure draws at most
-_MANY = 500  # points that would hide a line
-_CURVES = 8  # runs of whole curves that a figure draws at most
+DRAWN = 2000  # points in a figure, at most
+_MANY = 500  # points from which dots would hide a line
+_CURVES = 8  # runs whose whole loss curves are drawn, at most
 _WIDTH, _HEIGHT = 320, 250
 _LEVELS = 6
 _FINE = 160
@@ -25,10 +26,9 @@ _SMOOTHED = 40  # rows from which the residuals' running median is drawn
 
 
 def fitted_rows(fit: Fit) -> pd.DataFrame:
-    """The law's columns, its response, and fitted and residual of every fitted row.
+    """The fitted rows: the law's columns, its response, and columns fitted and residual; flops = 6 N D for laws of N and D.
 
-    Residuals are in percent of the fitted response where the law is fitted in logs, else in its units.
-    For laws of N and D there is also flops = 6 N D.
+    Residuals are in percent of the fitted response where the law was fitted in logs, else in the response's units.
     """
     rows = pd.DataFrame(fit.rows.columns)
     observed = np.exp(fit.rows.y) if fit.space == "log" else fit.rows.y
@@ -38,7 +38,7 @@ def fitted_rows(fit: Fit) -> pd.DataFrame:
 
 
 def thinned(rows: pd.DataFrame, most: int = DRAWN) -> tuple[pd.DataFrame, str]:
-    """At most so many of the rows, and a sentence that says so where some are left out."""
+    """At most `most` of the rows, chosen at random, and a sentence that says so where some are left out."""
     if len(rows) <= most:
         return rows, ""
     kept = np.sort(np.random.default_rng(0).choice(len(rows), most, replace=False))
@@ -46,7 +46,7 @@ def thinned(rows: pd.DataFrame, most: int = DRAWN) -> tuple[pd.DataFrame, str]:
 
 
 def residual_title(fit: Fit) -> str:
-    """What a residual is, with its unit."""
+    """The title of an axis of residuals, with their unit."""
     return (
         "observed / fitted - 1 (%)"
         if fit.space == "log"
@@ -55,7 +55,7 @@ def residual_title(fit: Fit) -> str:
 
 
 def tooltip(fit: Fit, rows: pd.DataFrame) -> list[Any]:
-    """What a point tells when pointed at: its columns, what was observed and what the law leaves."""
+    """The tooltip of a point: its columns, its observed and fitted response, and its residual."""
     observed = "observed" if "observed" in rows else fit.law.response
     names = [name for name in (*fit.law.columns, observed, "fitted") if name in rows]
     shown = [name if rows[name].dtype.kind == "O" else alt.Tooltip(f"{name}:Q", format=".5~g") for name in names]
@@ -63,13 +63,13 @@ def tooltip(fit: Fit, rows: pd.DataFrame) -> list[Any]:
 
 
 def dot(count: int, size: float) -> dict[str, Any]:
-    """How a point is marked: smaller and fainter where there are very many."""
+    """The mark of a point: smaller and fainter where there are very many."""
     many = count > _MANY
     return {"filled": True, "size": size / 3 if many else size, "opacity": 0.45 if many else 0.85}
 
 
 def over_many(rows: pd.DataFrame, lines: Any, dots: Any) -> list[Any]:
-    """Dots on lines, or lines on dots where these would hide them."""
+    """The layers in order: dots over lines, or lines over dots where there are so many that they would hide the lines."""
     return [dots, lines] if len(rows) > _MANY else [lines, dots]
 
 
@@ -77,7 +77,11 @@ def over_many(rows: pd.DataFrame, lines: Any, dots: Any) -> list[Any]:
 
 
 def residuals(fit: Fit, colour_by: str | None = None) -> tuple[Any, str]:
-    """What the law leaves unexplained, against compute for a law of N and D, else against each of its columns."""
+    """Residuals against compute for a law of N and D, else against each of its columns; and the caption.
+
+    Raises:
+        ConfigError: `colour_by` is not a column of the fitted rows.
+    """
     rows, note = thinned(fitted_rows(fit))
     against = ["flops"] if "flops" in rows else [name for name in fit.law.columns if name not in ("run", "lr_at_step")]
     if colour_by is not None and colour_by not in rows:
@@ -87,7 +91,7 @@ def residuals(fit: Fit, colour_by: str | None = None) -> tuple[Any, str]:
     chart = alt.concat(*panels, columns=2, spacing=28) if len(panels) > 1 else panels[0]
     smooth = " The orange line is the running median: where it leaves zero the law is biased." if _smooth(rows) else ""
     share = f"{np.sqrt(np.mean(fit.resid**2)):.2%} rms" if fit.space == "log" else f"{np.std(fit.resid):.3g} rms"
-    return chart, f"What the law leaves unexplained ({share}), a dot a fitted point.{smooth}{note}"
+    return chart, f"What the law leaves unexplained ({share}), one dot for each fitted point.{smooth}{note}"
 
 
 def _residual_panel(fit: Fit, rows: pd.DataFrame, name: str, by: str | None) -> Any:
@@ -111,7 +115,7 @@ def _residual_panel(fit: Fit, rows: pd.DataFrame, name: str, by: str | None) -> 
 
 
 def _colouring(rows: pd.DataFrame, against: list[str]) -> str | None:
-    """A column that is nowhere else in the figure; N where there is a choice, and no names unless they are few."""
+    """A column to colour by, one that is nowhere else in the figure: N if possible, and names only if they are few."""
     free = [name for name in ("n", "run", *rows) if name in rows and name not in (*against, "fitted", "residual")]
     return next((name for name in free if rows[name].dtype.kind in "iuf" or rows[name].nunique() <= _CURVES), None)
 
@@ -121,7 +125,7 @@ def _smooth(rows: pd.DataFrame) -> bool:
 
 
 def _running_median(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Medians of the residuals over a fifth of the points, as a window moves along a column."""
+    """The median of the residuals in a window of a fifth of the points, moving along a column."""
     ordered = rows[[name, "residual"]].sort_values(name)
     window = max(len(rows) // 5, 15)
     smooth = ordered.rolling(window, center=True, min_periods=window).median().dropna()
@@ -132,7 +136,10 @@ def _running_median(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def response(fit: Fit, level: float = 0.9) -> tuple[Any, str]:
-    """The response against each column of the law, with the law's curves."""
+    """The response against each column of the law, with the law's curves; and the caption.
+
+    `level` is that of the band around the curve of a law of one column.
+    """
     if "run" in fit.law.columns:
         return _curves(fit)
     rows = fitted_rows(fit)
@@ -153,8 +160,7 @@ def response(fit: Fit, level: float = 0.9) -> tuple[Any, str]:
 
 
 def _one_column(fit: Fit, rows: pd.DataFrame, name: str, level: float) -> tuple[Any, str]:
-    line = pd.DataFrame({name: _along(rows[name], name)})
-    line[fit.law.response] = fit.predict(line)
+    line = law_line(fit, {name: _along(rows[name], name)})
     axes = _axes(fit, rows, name, fit.law.response)
     layers, caption = [], "The fitted points and the law."
     if len(fit.resamples) > 1:
@@ -176,8 +182,7 @@ def _two_columns(fit: Fit, rows: pd.DataFrame, name: str, other: str) -> Any:
     few = rows[other].nunique() <= STEPS
     levels = sorted(rows[other].unique()) if few else ticks(rows[other], is_log(other, rows[other]), _LEVELS)
     x = _along(rows[name], name)
-    curves = pd.concat([pd.DataFrame({name: x, other: level}) for level in levels])
-    curves[fit.law.response] = fit.predict(curves)
+    curves = pd.concat([law_line(fit, {name: x, other: level}) for level in levels])
     axes = _axes(fit, rows, name, fit.law.response)
     shade = colour(other, column_title(fit, other), rows[other], list(levels))
     lines = alt.Chart(curves).mark_line(strokeWidth=1.6, clip=True).encode(**axes, color=shade, detail=other)
@@ -190,8 +195,7 @@ def _two_columns(fit: Fit, rows: pd.DataFrame, name: str, other: str) -> Any:
 def _adjusted(fit: Fit, rows: pd.DataFrame, name: str) -> Any:
     """One panel: the law at the other columns' medians, and the points moved along the law to them."""
     middle = {other: float(np.median(rows[other])) for other in fit.law.columns}
-    line = pd.DataFrame({**middle, name: _along(rows[name], name)})
-    line[fit.law.response] = fit.predict(line)
+    line = law_line(fit, {**middle, name: _along(rows[name], name)})
     shown = thinned(rows.assign(resid=fit.resid))[0]
     there = fit.predict(shown[[*fit.law.columns]].assign(**{k: v for k, v in middle.items() if k != name}))
     moved = there * np.exp(shown["resid"]) if fit.space == "log" else there + shown["resid"]
@@ -205,7 +209,7 @@ def _adjusted(fit: Fit, rows: pd.DataFrame, name: str) -> Any:
 
 
 def _curves(fit: Fit) -> tuple[Any, str]:
-    """Whole curves: each run's losses and what the law makes of its schedule."""
+    """Whole loss curves: the logged losses of some runs, and the law's losses for their learning-rate schedules."""
     rows = fitted_rows(fit)
     runs = list(dict.fromkeys(rows["run"]))
     some = [runs[i] for i in np.unique(np.linspace(0, len(runs) - 1, min(_CURVES, len(runs))).round().astype(int))]
@@ -219,7 +223,7 @@ def _curves(fit: Fit) -> tuple[Any, str]:
         lines.encode(**axes, color=shade, detail="run:N"),
     )
     which = f"{len(some)} of the {len(runs)} runs" if len(some) < len(runs) else "The runs"
-    caption = f"{which}: dots are logged losses, lines what the law makes of each learning-rate schedule.{note}"
+    caption = f"{which}: dots are logged losses, lines are the law's losses for each learning-rate schedule.{note}"
     return chart.properties(width=_WIDTH + 200, height=_HEIGHT + 50), caption
 
 
@@ -231,6 +235,6 @@ def _axes(fit: Fit, rows: pd.DataFrame, name: str, response: str) -> dict[str, A
 
 
 def _along(values: pd.Series[float], name: str) -> Array:
-    """Values from the least to the greatest, evenly on the axis of this column."""
+    """Values from the smallest to the largest, evenly spaced on the axis of this column."""
     spaced = np.geomspace if is_log(name, values) else np.linspace
     return np.asarray(spaced(values.min(), values.max(), _FINE))

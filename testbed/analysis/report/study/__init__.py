@@ -1,1 +1,1 @@
-"""The page of a study, its figures, tables and sentences."""
+"""The page of a study: its figures, tables and sentences."""

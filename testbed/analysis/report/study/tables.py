@@ -76,7 +76,7 @@ def _plan_rows(specs: Sequence[RunSpec]) -> Iterator[_PlanRow]:
 
 
 def _once(show: Callable[[_PlanRow], str]) -> Callable[[_PlanRow], str]:
-    """What is the same at every horizon is shown at the first one."""
+    """Show the cell in the row of the first horizon only: it is the same at every one."""
     return lambda row: show(row) if row.horizon == row.spec.horizons[0] else ""
 
 
@@ -222,7 +222,7 @@ def parts_table(forecast: Forecast) -> TextTable:
 
 
 def seal_table(forecast: Forecast) -> TextTable:
-    """What the seal covers: time, digests, and how the fit was made."""
+    """The facts under the seal: time, digests, and how the fit was made."""
     return TextTable(
         ("seal", ""),
         (
