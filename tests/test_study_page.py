@@ -9,7 +9,7 @@ from testbed.analysis.forecast import fit_laws
 from testbed.analysis.report.law_line import law_line
 from testbed.analysis.report.study.study_figures import isoflop, loss_against, residuals
 from testbed.analysis.report.study.tables import plan_table
-from testbed.config import Forecast as Settings
+from testbed.config import ForecastSettings as Settings
 from testbed.config import load_config
 from testbed.study import settle
 from tests.helpers.planted_sweep import TRUTH, planted_points

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from testbed.analysis.report.study.tables import Table
+from testbed.analysis.report.study.tables import TextTable
 from testbed.cli.app import app
 from testbed.cli.table_layout import lay_out
 from testbed.cli.word_wrap import wrap
@@ -104,11 +104,11 @@ def test_prefixes_and_their_text_are_one_paragraph(texts):
 
 
 def test_a_table_that_fits_is_left_as_it_is():
-    assert lay_out(Table(("a", "bc"), (("1", "2"), ("333", ""))), 7) == ["a    bc", "1    2", "333"]
+    assert lay_out(TextTable(("a", "bc"), (("1", "2"), ("333", ""))), 7) == ["a    bc", "1    2", "333"]
 
 
 def test_a_table_too_wide_wraps_its_text_and_not_its_numbers():
-    table = Table(("name", "what", "loss"), (("x", "a sentence that is longer than a number", "1.25 to 1.5"),))
+    table = TextTable(("name", "what", "loss"), (("x", "a sentence that is longer than a number", "1.25 to 1.5"),))
     assert lay_out(table, 36) == [
         "name  what               loss",
         "x     a sentence that    1.25 to 1.5",
@@ -118,7 +118,7 @@ def test_a_table_too_wide_wraps_its_text_and_not_its_numbers():
 
 
 def test_a_table_of_many_numbers_is_folded_with_its_keys_repeated():
-    table = Table(("role", "N", "tokens", "loss"), (("grid", "1.5M", "30M", "1.25"), ("", "", "60M", "")), keys=1)
+    table = TextTable(("role", "N", "tokens", "loss"), (("grid", "1.5M", "30M", "1.25"), ("", "", "60M", "")), keys=1)
     assert lay_out(table, 18) == [
         "role  N     tokens",
         "grid  1.5M  30M",
@@ -130,7 +130,7 @@ def test_a_table_of_many_numbers_is_folded_with_its_keys_repeated():
 
 
 def test_a_table_wider_than_any_fold_is_a_list():
-    table = Table(("run", "state"), (("w0064-i1000-d65536064", "done"), ("w0064-i1001-d65601600", "")))
+    table = TextTable(("run", "state"), (("w0064-i1000-d65536064", "done"), ("w0064-i1001-d65601600", "")))
     assert lay_out(table, 24) == [
         "run:",
         "  w0064-i1000-d65536064",

@@ -18,7 +18,7 @@ from testbed.analysis.certificate.corners import Corner
 from testbed.analysis.certificate.valley import Valley, vertices
 from testbed.analysis.fit import Fit
 from testbed.analysis.forecast import fit_laws, follows_from_n_and_tokens
-from testbed.config import ForecastSettings as Settings
+from testbed.config import ForecastSettings
 from testbed.records import Interval, Record
 
 Array = NDArray[np.float64]
@@ -122,7 +122,7 @@ def shifts(
     points: pd.DataFrame,
     fits: Mapping[str, Fit],
     rungs: Sequence[RungExcess],
-    settings: Settings,
+    settings: ForecastSettings,
     where: str,
     target: tuple[float, float] | None,
 ) -> tuple[Shift, ...]:

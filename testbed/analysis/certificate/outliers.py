@@ -20,7 +20,7 @@ from scipy.stats import t as student
 
 from testbed.analysis.fit import Fit, fit_law
 from testbed.analysis.forecast import follows_from_n_and_tokens
-from testbed.config import ForecastSettings as Settings
+from testbed.config import ForecastSettings
 from testbed.records import Record
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Outliers(Record):
     found: tuple[Outlier, ...]
 
 
-def find_outliers(points: pd.DataFrame, fits: Mapping[str, Fit], settings: Settings) -> Outliers | None:
+def find_outliers(points: pd.DataFrame, fits: Mapping[str, Fit], settings: ForecastSettings) -> Outliers | None:
     """Outliers among the grid's annealed losses in a study's points table, by the law of N and D that fits it best.
 
     `fits` are the laws fitted to it (see `forecast.fit_laws`). None where no cell has two seeds, or no law is of N and D.
@@ -118,7 +118,7 @@ def _runs(rows: pd.DataFrame, noise: float, freedom: float) -> list[Outlier]:
     return found
 
 
-def _cells(rows: pd.DataFrame, fit: Fit, settings: Settings) -> tuple[float | None, list[Outlier]]:
+def _cells(rows: pd.DataFrame, fit: Fit, settings: ForecastSettings) -> tuple[float | None, list[Outlier]]:
     """The cells' scatter about the law, and the cells that are too far from it.
 
     In least squares the residual e of a point and its distance d from the fit without it give its

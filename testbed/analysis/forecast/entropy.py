@@ -11,14 +11,14 @@ import pandas as pd
 
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import find_law
-from testbed.config import ForecastSettings as Settings
+from testbed.config import ForecastSettings
 from testbed.records import Entropy, Interval
 
 _WIDEST = 0.15  # width of an interval that identifies E, as a share of its middle
 _FEWEST = 5  # cells that a fit of E needs more than, and more than the law's parameters
 
 
-def entropy(clean: pd.DataFrame, settings: Settings) -> Entropy | None:
+def entropy(clean: pd.DataFrame, settings: ForecastSettings) -> Entropy | None:
     """The interval of E in nats/token from the fitted columns (n, tokens, loss, run, ...); None if no law has an E."""
     grids = {
         "the whole grid": clean,
@@ -41,7 +41,7 @@ def entropy(clean: pd.DataFrame, settings: Settings) -> Entropy | None:
     return Entropy(interval=Interval(low=low, high=high, level=settings.level), identified=identified, reason=reason)
 
 
-def _bounds(name: str, grid: pd.DataFrame, settings: Settings) -> tuple[float, float] | None:
+def _bounds(name: str, grid: pd.DataFrame, settings: ForecastSettings) -> tuple[float, float] | None:
     """A law's interval of E from one grid; None where it has no E or the grid is too small for it."""
     law = find_law(name)
     of_n_and_tokens = any(column not in grid for column in law.columns)  # FLOPs, or tokens a parameter

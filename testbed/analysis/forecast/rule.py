@@ -19,7 +19,7 @@ from testbed.analysis.forecast.baselines import baselines
 from testbed.analysis.forecast.combination import combine, resampling_sd
 from testbed.analysis.forecast.entropy import entropy
 from testbed.analysis.laws import Law, find_law
-from testbed.config import ForecastSettings as Settings
+from testbed.config import ForecastSettings
 from testbed.errors import ConfigError, TableError
 from testbed.points import annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, MissingCell, Retried, TargetFacts
@@ -46,7 +46,7 @@ class Circumstances:
     retried: tuple[Retried, ...] = ()
 
 
-def check_design(settings: Settings, cells: int, seeds: int, columns: Collection[str] = ()) -> None:
+def check_design(settings: ForecastSettings, cells: int, seeds: int, columns: Collection[str] = ()) -> None:
     """Refuse a grid that could be trained but not forecast from.
 
     `cells` are its combinations of width and horizon, `seeds` the runs of each; `columns` are those that its runs and
@@ -69,7 +69,7 @@ def check_design(settings: Settings, cells: int, seeds: int, columns: Collection
         )
 
 
-def check_remaining(settings: Settings, points: pd.DataFrame, where: str) -> None:
+def check_remaining(settings: ForecastSettings, points: pd.DataFrame, where: str) -> None:
     """Refuse a grid whose failed runs left too few points to forecast from.
 
     Raises:
@@ -85,7 +85,7 @@ def check_remaining(settings: Settings, points: pd.DataFrame, where: str) -> Non
         ) from None
 
 
-def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, Fit]:
+def fit_laws(points: pd.DataFrame, settings: ForecastSettings, where: str) -> dict[str, Fit]:
     """Every law of the configuration, fitted to the seed means of the grid's annealed points.
 
     `points` is a points table (columns `testbed.points.COLUMNS`); `where` names it in messages.
@@ -105,7 +105,11 @@ def fit_laws(points: pd.DataFrame, settings: Settings, where: str) -> dict[str, 
 
 
 def make_forecast(
-    points: pd.DataFrame, fits: dict[str, Fit], target: TargetFacts, settings: Settings, circumstances: Circumstances
+    points: pd.DataFrame,
+    fits: dict[str, Fit],
+    target: TargetFacts,
+    settings: ForecastSettings,
+    circumstances: Circumstances,
 ) -> Forecast:
     """The forecast of `target` by the laws fitted to the grid in `points`, sealed with its digest.
 
@@ -125,7 +129,7 @@ def make_forecast(
     >>> target = TargetFacts(
     ...     runs=("target",), width=64, n_params_non_embedding=10**6, n_params_total=2 * 10**6, tokens=10**8, flops=6 * 10**14
     ... )
-    >>> settings = Settings(laws=("hoffmann",), bootstrap=100)
+    >>> settings = ForecastSettings(laws=("hoffmann",), bootstrap=100)
     >>> when = Circumstances("example", "0" * 64, "2026-01-01T00:00:00+00:00", False, {})
     >>> forecast = make_forecast(points, fit_laws(points, settings, "example"), target, settings, when)
     >>> round(forecast.predicted, 2), forecast.digest == forecast.computed_digest()
@@ -180,7 +184,7 @@ def make_forecast(
     return forecast.sealed()
 
 
-def describe_rule(settings: Settings) -> str:
+def describe_rule(settings: ForecastSettings) -> str:
     """The combination of the laws, as sentences and tables name it."""
     if len(settings.laws) == 1:
         return settings.laws[0]
@@ -203,7 +207,7 @@ def follows_from_n_and_tokens(law: Law) -> bool:
     return measured_columns(law) == _N_AND_TOKENS
 
 
-def _usable_laws(settings: Settings, columns: Collection[str]) -> list[Law]:
+def _usable_laws(settings: ForecastSettings, columns: Collection[str]) -> list[Law]:
     """The configuration's laws; ConfigError for one that cannot be forecast with, given `columns` besides N and D."""
     found = []
     for key, names in (("forecast.laws", settings.laws), ("forecast.beside", settings.beside)):
@@ -237,7 +241,7 @@ def _grid(points: pd.DataFrame, where: str) -> pd.DataFrame:
     return annealed_only(points[points["role"] == "grid"], where)
 
 
-def _clean(grid: pd.DataFrame, settings: Settings, where: str) -> pd.DataFrame:
+def _clean(grid: pd.DataFrame, settings: ForecastSettings, where: str) -> pd.DataFrame:
     """The columns that are fitted, under the laws' names; what follows from N and D is left to the fit."""
     laws = _usable_laws(settings, grid.columns)
     further = sorted({name for law in laws for name in measured_columns(law)} - set(_N_AND_TOKENS))

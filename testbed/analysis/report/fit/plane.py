@@ -221,7 +221,7 @@ def _slice(fit: Fit, budget: float, here: pd.DataFrame, rows: pd.DataFrame) -> p
         spread = np.sqrt(budget / 6 / (rows["tokens"] / rows["n"]).quantile([0.1, 0.9]).to_numpy())
     n = np.geomspace(spread.min() / 1.3, spread.max() * 1.3, 90)
     line = law_line(fit, {"n": n, "tokens": budget / (6 * n)})[["n", "loss"]]
-    return line[line["loss"] <= max(1.25 * line["loss"].min(), 1.1 * most)]
+    return line.loc[np.flatnonzero(line["loss"] <= max(1.25 * float(line["loss"].min()), 1.1 * most))]
 
 
 def _draw_slices(fit: Fit, points: pd.DataFrame, curves: pd.DataFrame, lows: pd.DataFrame, order: list[str]) -> Any:
