@@ -89,7 +89,7 @@ def test_where_nobody_counts_memory_it_is_reckoned_by_the_shape(tiny_spec, tiny_
     assert peak(lambda: "done", CPU) == ("done", None)
     (found,) = measure([(tiny_spec,)], lambda _: tiny_source, CPU)
     assert found.memory is None
-    assert packing.Way((tiny_spec,), found).memory == estimate(tiny_spec).bytes
+    assert packing.PackChoice((tiny_spec,), found).memory == estimate(tiny_spec).bytes
 
 
 def test_packs_of_other_data_are_measured_with_their_own(tiny_config):

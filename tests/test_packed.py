@@ -211,7 +211,7 @@ def test_the_plan_takes_the_packs_that_end_first(tiny_config, tiny_source, monke
     assert all(
         len(pack) == 1 for pack in packs(wide.plan.target)
     )  # a worker for each run: nothing is won by sharing one
-    assert any("by itself" in sentence for sentence in wide.sentences)
+    assert any("separately" in sentence for sentence in wide.sentences)
 
 
 @pytest.mark.parametrize(

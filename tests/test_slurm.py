@@ -14,7 +14,7 @@ from testbed.config import load_config
 from testbed.errors import ConfigError
 from testbed.training.executors import make_executor, train_all
 from testbed.training.executors.local import LocalExecutor
-from testbed.training.executors.slurm_jobs import Jobs, resources
+from testbed.training.executors.slurm_jobs import SlurmJobs, resources
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
 from testbed.training.train import estimate
@@ -214,7 +214,7 @@ def test_jobs_ask_for_what_the_plan_says(slurm, tiny_toml, tmp_path):
     for device, count in (("cpu", 2), ("cuda", 1)):
         settings = sweep.config.execution.model_copy(update={"device": device})
         with ExitStack() as stack:
-            launch = Jobs(sweep, settings, stack)
+            launch = SlurmJobs(sweep, settings, stack)
             launch.begin([small, large])
             shown = [job for job in jobs().values() if job["JobState"] == "PENDING"]
             launch.stop()

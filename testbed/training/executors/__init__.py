@@ -1,4 +1,4 @@
-"""The only place that starts processes: executors run specs and say how each ended.
+"""Executors train the runs of a sweep in processes, on this machine, Slurm or Ray; nothing else starts processes.
 
 A new executor is one class (see `executor.Executor`) and its line in EXECUTORS; or an entry point of an installed
 package in the group testbed.executors; or "package.module:Class" in a configuration.

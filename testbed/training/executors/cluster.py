@@ -1,9 +1,9 @@
-"""Packs trained by a cluster's scheduler: what the slurm and ray executors share.
+"""Training packs on a cluster: what the slurm and ray executors share.
 
-Each pack is one task of the scheduler, and a task is the local executor on that pack alone, wherever
-it lands (`train_pack`). Launcher and tasks share nothing but the sweep's folder: what a task is told are
-plain strings, what it has done so far is read from the runs' evaluations and sessions, and a task that
-is tried again goes on from the checkpoint that lies there.
+Each pack is one task of the cluster's scheduler, and a task runs the local executor on that pack alone,
+on whatever node it is placed (`train_pack`). Launcher and tasks share nothing but the sweep's folder: a
+task's arguments are plain strings, its progress is read from the runs' evaluations and sessions, and a task
+that is started again resumes from the checkpoint in the folder.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from testbed.training.store.session import last_session
 from testbed.training.sweep import Pack
 from testbed.training.train import choose_device
 
-Answer = dict[str, Any]  # {"outcomes": [...]} or {"error": message}: what a task says at its end
+Answer = dict[str, Any]  # a task's result: {"outcomes": [...]} or {"error": message}
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A task that is over: its answer, or None where it died, with what is known of that and its log."""
+class EndedTask:
+    """A task that is over: its answer, or None where it died; then `reason` says what is known, with the end of its log."""
 
     pack: Pack
     answer: Answer | None
@@ -38,58 +38,58 @@ class Ended:
     log: str = ""
 
 
-class Tasks(Protocol):
-    """One task a pack at some scheduler."""
+class ClusterTasks(Protocol):
+    """The tasks of one launch at a cluster's scheduler, one for each pack."""
 
-    def begin(self, packs: Sequence[Pack]) -> list[Pack]:
-        """Have the packs trained; returns those that another launcher looks after, and that are left to it."""
+    def submit(self, packs: Sequence[Pack]) -> list[Pack]:
+        """Submit a task for each pack; returns the packs that another launcher's tasks train, which are left to it."""
         ...
 
-    def again(self, pack: Pack) -> None:
-        """Have a pack trained whose task died."""
+    def resubmit(self, pack: Pack) -> None:
+        """Submit another task for a pack whose task died."""
         ...
 
-    def wait(self) -> list[Ended]:
-        """The tasks that have ended since the last call, some seconds after it or as soon as there are any."""
+    def wait(self) -> list[EndedTask]:
+        """Wait up to some seconds; returns the tasks that have ended since the last call."""
         ...
 
     def stop(self) -> None:
-        """Have every task that is left write its checkpoint and leave; returns when they have."""
+        """Ask every remaining task to write its checkpoint and leave; returns when they have."""
         ...
 
 
 def task_arguments(sweep: SweepFolder, pack: Pack, device: str, execution: Execution) -> tuple[str, ...]:
-    """What `train_pack` is told: plain strings."""
+    """The arguments of `train_pack` for this pack: plain strings, which every scheduler can pass."""
     run_ids = " ".join(spec.run_id for spec in pack)
     return str(sweep.path.absolute()), run_ids, device, str(execution.checkpoint_seconds), str(execution.hang_seconds)
 
 
 def train_pack(folder: str, run_ids: str, device: str, checkpoint_seconds: str, hang_seconds: str) -> Answer:
-    """A task: train the pack of these runs on the cores or GPUs that the scheduler gave to this process.
+    """The body of a task: train the pack of these runs on the cores or GPUs that the scheduler gave this process.
 
-    On KeyboardInterrupt a checkpoint is written, then it is raised again.
+    On KeyboardInterrupt a checkpoint is written, then the interrupt is raised again.
     """
     try:
         sweep = SweepFolder.open(Path(folder))
         pack = tuple(sweep.find(run_id).spec for run_id in run_ids.split())
         executor = LocalExecutor(device, processes(pack), float(checkpoint_seconds), float(hang_seconds))
-        return {"outcomes": [asdict(outcome) for outcome in executor.run(sweep, [pack], _Nobody())]}
+        return {"outcomes": [asdict(outcome) for outcome in executor.run(sweep, [pack], _SilentWatcher())]}
     except TestbedError as error:
         return {"error": str(error)}
 
 
 def device_type(execution: Execution) -> str:
-    """The kind of device that tasks ask for: the one named, which the launcher's machine need not have."""
+    """The device type that tasks ask for: the configured one, which the launcher's machine need not have."""
     return choose_device("auto").type if execution.device == "auto" else execution.device
 
 
-def attend(tasks: Tasks, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
-    """Have the packs trained and tell the watcher of it; see executor.Executor.run."""
+def run_tasks(tasks: ClusterTasks, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
+    """Train the packs as tasks, and report their progress to the watcher; see executor.Executor.run."""
     attempts = Attempts()
-    onlooker = _Onlooker(sweep, attempts, watcher)
+    progress = _FolderProgress(sweep, attempts, watcher)
     outcomes: list[Outcome] = []
     try:
-        held = tasks.begin(packs)
+        held = tasks.submit(packs)
         outcomes += [
             Outcome(spec.run_id, "held", "another launcher's task trains it") for pack in held for spec in pack
         ]
@@ -97,25 +97,25 @@ def attend(tasks: Tasks, sweep: SweepFolder, packs: Sequence[Pack], watcher: Wat
         for pack in at_work.values():
             attempts.started(pack)
         while at_work:
-            over = tasks.wait()
+            ended = tasks.wait()
             for pack in at_work.values():
-                onlooker.look(pack)
-            for task in over:
+                progress.report(pack)
+            for task in ended:
                 found = _outcomes(sweep, task, attempts)
                 if not found:
                     attempts.started(task.pack)
-                    tasks.again(task.pack)
+                    tasks.resubmit(task.pack)
                     continue
                 outcomes += found
                 del at_work[task.pack[0].run_id]
-                onlooker.ended(task.pack, found)
+                progress.ended(task.pack, found)
     finally:
         tasks.stop()
     return outcomes
 
 
-def _outcomes(sweep: SweepFolder, task: Ended, attempts: Attempts) -> list[Outcome]:
-    """How the runs of an ended task ended; nothing where it died and is to be tried again."""
+def _outcomes(sweep: SweepFolder, task: EndedTask, attempts: Attempts) -> list[Outcome]:
+    """How the runs of an ended task ended; empty where it died and its pack is to be tried again."""
     answer = task.answer or {}
     if "error" in answer:
         raise TestbedError(answer["error"])
@@ -136,30 +136,30 @@ def _outcomes(sweep: SweepFolder, task: Ended, attempts: Attempts) -> list[Outco
     ]
 
 
-class _Standing(NamedTuple):
-    """How far a run has come, as its folder has it."""
+class _RunProgress(NamedTuple):
+    """The run's progress, read from its folder."""
 
     sessions: int
     steps: int
     evaluations: int
 
 
-class _Onlooker:
-    """Tells a watcher what the folders say of runs that are trained elsewhere."""
+class _FolderProgress:
+    """Reports the progress of runs that other machines train to a watcher, by reading their folders."""
 
     def __init__(self, sweep: SweepFolder, attempts: Attempts, watcher: Watcher) -> None:
         self._sweep, self._attempts, self._watcher = sweep, attempts, watcher
-        self._seen: dict[str, _Standing] = {}
+        self._seen: dict[str, _RunProgress] = {}
         self._begun: set[str] = set()
 
-    def look(self, pack: Pack) -> None:
-        """Tell of what is new since the last look; at the first one, of nothing."""
+    def report(self, pack: Pack) -> None:
+        """Report what is new since the last call for this pack; the first call reports nothing."""
         for spec in pack:
             folder = self._sweep.run(spec)
             number, session = last_session(folder.path)
             reached, evals = session.reached if session else 0, folder.evals()
             at_work = session is not None and not session.released
-            now = _Standing(number, reached, len(evals))
+            now = _RunProgress(number, reached, len(evals))
             before = self._seen.get(spec.run_id, now._replace(sessions=number - at_work))
             self._seen[spec.run_id] = now
             if now == before:
@@ -174,25 +174,18 @@ class _Onlooker:
                 self._watcher.evaluated(spec, evaluation)
 
     def ended(self, pack: Pack, outcomes: Sequence[Outcome]) -> None:
-        """Tell of the last losses and of the end."""
-        self.look(pack)
+        """Report the last losses and the end of the pack's runs."""
+        self.report(pack)
         named = {spec.run_id: spec for spec in pack}
         for outcome in outcomes:
             if outcome.ending != "held":
                 self._watcher.ended(named[outcome.run_id], outcome)
 
 
-class _Nobody:
-    """Watches a task: the launcher reads the folder."""
+class _SilentWatcher:
+    """The watcher inside a task, which shows nothing: the launcher reads the folder."""
 
-    def started(self, spec: RunSpec) -> None:
-        """Nothing."""
-
-    def progress(self, spec: RunSpec, steps: int) -> None:
-        """Nothing."""
-
-    def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
-        """Nothing."""
-
-    def ended(self, spec: RunSpec, outcome: Outcome) -> None:
-        """Nothing."""
+    def started(self, spec: RunSpec) -> None: ...
+    def progress(self, spec: RunSpec, steps: int) -> None: ...
+    def evaluated(self, spec: RunSpec, evaluation: Eval) -> None: ...
+    def ended(self, spec: RunSpec, outcome: Outcome) -> None: ...

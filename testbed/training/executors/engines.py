@@ -1,4 +1,4 @@
-"""The engines of a plan's runs: what its configuration leaves open is chosen for the device that trains them."""
+"""Chooses the engine of every run (how a batch goes through its device), where the configuration leaves it open."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from testbed.training.train import Choice, available_bytes, choose_passes, compi
 
 @dataclass(frozen=True)
 class Engines:
-    """A plan with its engines settled, and how each kind of run was chosen for."""
+    """A plan with its engines settled, and the choice that was made for each kind of run."""
 
     plan: Plan
     choices: tuple[Choice, ...]
 
     def sentences(self) -> list[str]:
-        """What was chosen where a batch does not simply go through at once, and what does not fit."""
+        """One sentence for each kind of run whose batch does not go through the device in one pass, or does not fit at all."""
         return list(dict.fromkeys(filter(None, (choice.sentence() for choice in self.choices))))
 
     def fitting(self) -> Plan:
-        """The plan; ConfigError where a run does not fit its device."""
+        """The plan; raises ConfigError where a run does not fit its device."""
         if not all(choice.fits for choice in self.choices):
             raise ConfigError("; ".join(choice.sentence() for choice in self.choices if not choice.fits))
         return self.plan
@@ -36,9 +36,9 @@ class Engines:
 def choose_engines(
     plan: Plan, train: Train, device: torch.device, workers: int, source: Callable[[RunSpec], TokenSource] | None = None
 ) -> Engines:
-    """Settle micro-batches, recomputation and shards of every run for `device`, which so many workers share.
+    """Settle the micro-batches, recomputation and shards of every run for `device`, which `workers` processes share.
 
-    One choice for all runs of a kind; with `source` it is measured on a GPU where memory is short.
+    All runs of one kind get the same engine. Where a GPU's memory is short, it is measured, if `source` gives the data.
     """
     kinds = [kind for role in (plan.grid, plan.target) for kind in same_kind(role)]
     choices = [
@@ -60,19 +60,19 @@ def choose_engines(
 
 
 def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bool:
-    """Whether the runs of a kind are compiled where each is trained by itself."""
+    """Whether unpacked runs of this kind should be compiled."""
     if train.compile != "auto":
         return train.compile
     return device.type == "cuda" and kind[0].engine.processes == 1 and compiling_pays(sum(spec.flops for spec in kind))
 
 
 def processes(specs: Sequence[RunSpec]) -> int:
-    """Cores or GPUs that a worker of these runs takes: the most that one of them does."""
+    """Cores or GPUs that a worker of these runs needs: as many as the largest of them."""
     return max((spec.engine.processes for spec in specs), default=1)
 
 
 def sharers(device: torch.device, workers: int, spec: RunSpec | None = None) -> int:
-    """Processes that share one device's memory: all of a CPU's, a GPU's part of the workers."""
+    """Processes that share the memory of one device: all workers on a CPU, their share of the workers on a GPU."""
     if device.type == "cpu":
         return max(workers, spec.engine.processes if spec else 1)
     return -(-workers // torch.cuda.device_count())

@@ -1,7 +1,7 @@
-"""The further processes of a run that several train together: a worker is the first of them and starts the others.
+"""The processes of a run that several train together: a worker is rank 0 and starts the other ranks.
 
-They read the run's folder and never write. They live as long as their worker does: they end with
-their input, and a worker whose peer dies ends too, for its executor to replace.
+The other ranks read the run's folder and never write. They end with their worker, when their input closes;
+a worker that loses one of them ends too, and its executor replaces it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from testbed.training.store import SweepFolder
 from testbed.training.train import Paused, train
 from testbed.training.train.ranks import join
 
-_GRACE = 10.0  # seconds after a peer's error in which a worker may note its own, which often has the same reason
+_GRACE = 10.0  # seconds after the error of another rank in which a worker may record its own, often of the same cause
 
 
 @contextmanager
-def peers(sweep: SweepFolder, spec: RunSpec, device: torch.device) -> Iterator[None]:
-    """Around a run: this process is the first of its processes, the others are started, and ended afterwards."""
+def rank_processes(sweep: SweepFolder, spec: RunSpec, device: torch.device) -> Iterator[None]:
+    """Start the other ranks of the run, with this process as rank 0, and end them after the block."""
     count = spec.engine.processes
     if count == 1:
         yield
@@ -45,7 +45,7 @@ def peers(sweep: SweepFolder, spec: RunSpec, device: torch.device) -> Iterator[N
             yield
         finally:
             if any((other.poll() or 0) < 0 for other in others):
-                os._exit(1)  # killed, so whatever error its silence made here is not the run's own
+                os._exit(1)  # it was killed, so an error that its silence caused here is not the run's own
             over.set()
             for other in others:
                 other.kill()
@@ -69,10 +69,10 @@ def _watch(other: subprocess.Popen[bytes], over: threading.Event) -> None:
 
 
 def main() -> None:
-    """Be process RANK of the run; the arguments are FOLDER RUN_ID DEVICE RANK MEETING."""
+    """Train as process RANK of the run; the arguments are FOLDER RUN_ID DEVICE RANK MEETING."""
     folder, run_id, kind, rank, meeting = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # the first process is told to stop, and tells the others
+        signal.signal(number, signal.SIG_IGN)  # rank 0 gets the request to stop, and passes it on
     threading.Thread(target=_end_with_input, daemon=True).start()
     device = torch.device(kind, int(rank)) if kind == "cuda" else torch.device(kind)
     if kind == "cpu":
@@ -80,7 +80,7 @@ def main() -> None:
     sweep = SweepFolder.open(Path(folder))
     run = sweep.find(run_id)
     source = open_source(sweep.config.at(run.spec.cell).data)
-    # read before all have met: until then the first process adds none
+    # read before the ranks meet: until then rank 0 adds none
     recorded = frozenset(evaluation.key for evaluation in run.evals())
     join(int(rank), run.spec.engine.processes, Path(meeting), device)
     try:
@@ -88,7 +88,7 @@ def main() -> None:
             pass
     except Paused:
         pass
-    while True:  # the first process may still wait for what this one has sent
+    while True:  # rank 0 may still wait for what this one has sent
         time.sleep(60)
 
 

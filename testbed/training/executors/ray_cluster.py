@@ -1,8 +1,8 @@
-"""A Ray cluster: each pack is one remote task, with cores and fractions of GPUs as Ray hands them out.
+"""A Ray cluster: each pack is one remote task, on cores or fractions of GPUs that Ray assigns.
 
-Ray schedules; a task that is lost with its node is submitted again, and goes on from the checkpoint in
-the shared folder. Ray pickles what passes between our launcher and our own tasks: a function of this
-package by its name, and plain strings.
+Ray schedules. A task that is lost with its node is submitted again, and resumes from the checkpoint in
+the shared folder. Ray pickles what passes between the launcher and its tasks: a function of this package by
+its name, and plain strings.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from testbed.config import Execution
 from testbed.config.execution import Ray
 from testbed.errors import ConfigError
 from testbed.registry import require
-from testbed.training.executors.cluster import Answer, Ended, attend, device_type, task_arguments, train_pack
+from testbed.training.executors.cluster import Answer, EndedTask, device_type, run_tasks, task_arguments, train_pack
 from testbed.training.executors.executor import Watcher
 from testbed.training.executors.training_run import Outcome
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import Pack, cost
 
-_REACH = 10.0  # seconds that a cluster's head may take to answer
-_LOOK = 1.0  # seconds between looks at the folders
+_CONNECT = 10.0  # seconds that a cluster's head may take to answer
+_POLL = 1.0  # seconds between two readings of the folders
 _PATIENCE = 90.0  # seconds that tasks may take to write their checkpoints
 
 
@@ -41,7 +41,7 @@ class RayExecutor:
         return cls(execution)
 
     def run(self, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
-        """Run every pack as a task; see executor.Executor.run. The tasks of a launcher that is killed end with it."""
+        """Run every pack as a task; see executor.Executor.run. Tasks end with their launcher."""
         import ray
 
         settings = self.execution.ray or Ray()
@@ -49,7 +49,7 @@ class RayExecutor:
         if connects:
             _connect(settings)
         try:
-            return attend(_Tasks(sweep, self.execution, settings), sweep, packs, watcher)
+            return run_tasks(_RayTasks(sweep, self.execution, settings), sweep, packs, watcher)
         finally:
             if connects:
                 ray.shutdown()
@@ -80,14 +80,14 @@ def _connect(settings: Ray) -> None:
 
 
 def _reach(address: str) -> None:
-    """OSError where nothing answers at "host:port": Ray itself tries for minutes."""
+    """Raise OSError where nothing answers at "host:port"; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
 
 
-class _Tasks:
-    """The tasks of one launch (see elsewhere.Tasks)."""
+class _RayTasks:
+    """The tasks of one launch (see cluster.ClusterTasks)."""
 
     def __init__(self, sweep: SweepFolder, execution: Execution, settings: Ray) -> None:
         self._sweep, self._execution, self._settings = sweep, execution, settings
@@ -95,30 +95,30 @@ class _Tasks:
         self._waiting: list[Pack] = []
         self._at_work: dict[Any, Pack] = {}  # by Ray's reference
 
-    def begin(self, packs: Sequence[Pack]) -> list[Pack]:
-        """Submit all, or as many at a time as there are to be workers; the longest is taken first, from the end."""
-        self._waiting = sorted(packs, key=cost)
+    def submit(self, packs: Sequence[Pack]) -> list[Pack]:
+        """Submit the packs, the longest first; at most execution.workers at a time, if that is set."""
+        self._waiting = sorted(packs, key=cost)  # the last is taken first
         self._fill()
         return []
 
-    def again(self, pack: Pack) -> None:
-        """Submit a pack whose task died."""
+    def resubmit(self, pack: Pack) -> None:
+        """Submit another task for a pack whose task died."""
         self._waiting.append(pack)
         self._fill()
 
-    def wait(self) -> list[Ended]:
-        """The tasks that have ended."""
+    def wait(self) -> list[EndedTask]:
+        """The tasks that have ended, after a second at most."""
         import ray
 
         references = list(self._at_work)
-        ray.wait(references, num_returns=1, timeout=_LOOK)
+        ray.wait(references, num_returns=1, timeout=_POLL)
         ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
-        over = [self._ended(self._at_work.pop(reference), reference) for reference in ready]
+        ended = [self._ended(self._at_work.pop(reference), reference) for reference in ready]
         self._fill()
-        return over
+        return ended
 
     def stop(self) -> None:
-        """Interrupt every task."""
+        """Interrupt every task, and wait until they have written their checkpoints."""
         import ray
 
         self._waiting.clear()
@@ -128,14 +128,14 @@ class _Tasks:
             ray.wait(list(self._at_work), num_returns=len(self._at_work), timeout=_PATIENCE)
         self._at_work.clear()
 
-    def _ended(self, pack: Pack, reference: Any) -> Ended:
+    def _ended(self, pack: Pack, reference: Any) -> EndedTask:
         import ray
 
         try:
             answer: Answer = ray.get(reference)
         except ray.exceptions.RayError as error:
-            return Ended(pack, None, type(error).__name__, str(error))
-        return Ended(pack, answer)
+            return EndedTask(pack, None, type(error).__name__, str(error))
+        return EndedTask(pack, answer)
 
     def _fill(self) -> None:
         import ray

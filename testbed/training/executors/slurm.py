@@ -1,8 +1,8 @@
 """A Slurm cluster: the packs of a sweep are the tasks of one array job, which submitit submits.
 
-An array has one request of resources, so packs that need more memory or more processes than others are
-an array of their own. Slurm schedules, queues again after a time-out, a pre-emption or a node's death,
-and goes on when the launcher is killed: the next launch adopts the jobs that it finds in the queue.
+An array has one request for resources, so packs that need another amount of memory or number of processes
+form an array of their own. Slurm schedules the jobs, requeues them after a time limit, a pre-emption or a node
+failure, and keeps them when the launcher is killed: the next launch adopts the jobs that it finds in the queue.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Self
 from testbed.config import Execution
 from testbed.errors import ConfigError
 from testbed.registry import require
-from testbed.training.executors.cluster import attend
+from testbed.training.executors.cluster import run_tasks
 from testbed.training.executors.executor import Watcher
-from testbed.training.executors.slurm_jobs import Jobs
+from testbed.training.executors.slurm_jobs import SlurmJobs
 from testbed.training.executors.training_run import Outcome
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import Pack
@@ -43,11 +43,11 @@ class SlurmExecutor:
         return cls(execution)
 
     def run(self, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
-        """Run every pack as a job; see executor.Executor.run. A launcher that is killed leaves its jobs at work."""
+        """Run every pack as a job; see executor.Executor.run. A killed launcher leaves its jobs running."""
         with ExitStack() as stack:
-            return attend(Jobs(sweep, self.execution, stack), sweep, packs, watcher)
+            return run_tasks(SlurmJobs(sweep, self.execution, stack), sweep, packs, watcher)
 
     def adopts(self, sweep: SweepFolder, packs: Sequence[Pack]) -> list[Pack]:
-        """The packs that jobs of an earlier launch train or will, whose launcher is no more."""
+        """The packs that jobs of an earlier launch, whose launcher has died, train or will train."""
         with ExitStack() as stack:
-            return Jobs(sweep, self.execution, stack).adopt(packs)[0]
+            return SlurmJobs(sweep, self.execution, stack).adopt(packs)[0]

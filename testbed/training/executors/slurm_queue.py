@@ -1,4 +1,4 @@
-"""What Slurm says of jobs, and what it is told, through its own commands."""
+"""Slurm's queue, through its own commands: the states of jobs, and their cancellation."""
 
 from __future__ import annotations
 
@@ -7,46 +7,48 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-_OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
-_OVER |= {"REVOKED", "TIMEOUT"}
+_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+_ENDED |= {"REVOKED", "TIMEOUT"}
 
 _log = logging.getLogger("testbed")
 
 
-class Place(NamedTuple):
-    """Where a job stands: the name of its submission, which no other has, and its index there."""
+class JobKey(NamedTuple):
+    """Identifies a job: the unique name of its submission, and its index there."""
 
     submission: str
     number: int
 
 
-class Known(NamedTuple):
-    """What Slurm calls a job, and the state it is in."""
+class QueuedJob(NamedTuple):
+    """A job as Slurm shows it: its id and its state."""
 
     id: str
     state: str
 
     @property
     def over(self) -> bool:
-        """Whether it will never run again."""
-        return self.state in _OVER
+        """Whether it has ended for good."""
+        return self.state in _ENDED
 
 
-def queue(names: Iterable[str]) -> dict[Place, Known] | None:
-    """Every job of these submissions that Slurm still knows; None where it does not answer.
+def queue(names: Iterable[str]) -> dict[JobKey, QueuedJob] | None:
+    """Every job of these submissions that Slurm still shows; None where it does not answer.
 
-    Without Slurm's accounting, which a cluster may lack, it forgets jobs some minutes after their end.
+    A cluster without accounting forgets jobs some minutes after their end.
     """
     command = ["squeue", "--array", "--noheader", "--states=all", "--format=%j|%i|%K|%T", f"--name={','.join(names)}"]
     answer = _run(command)
     if answer is None:
         return None
     lines = (line.strip().split("|") for line in answer.splitlines() if line.strip())
-    return {Place(name, int(index) if index.isdecimal() else 0): Known(job, state) for name, job, index, state in lines}
+    return {
+        JobKey(name, int(index) if index.isdecimal() else 0): QueuedJob(job, state) for name, job, index, state in lines
+    }
 
 
 def cancel(jobs: Sequence[str], *options: str) -> None:
-    """Cancel or signal these jobs, with its options; what is over already is no matter."""
+    """Cancel or signal these jobs, with these options of scancel; jobs that have ended are ignored."""
     for start in range(0, len(jobs), 500):
         _run(["scancel", "--quiet", *options, *jobs[start : start + 500]])
 

@@ -1,8 +1,8 @@
-"""A job of the slurm executor: one pack, trained until it is done or the job is told to stop.
+"""A job of the slurm executor: one pack, trained until it is done or the job is asked to stop.
 
-Slurm tells it so before the time limit (SIGUSR2, as submitit asks), at a pre-emption and at `scontrol
-requeue` (SIGTERM); the launcher does when it is interrupted itself (SIGINT). Each time a checkpoint is
-written. Then submitit queues the job again if its time is over or a pre-empted job's node is needed.
+Slurm asks before the time limit (SIGUSR2, as requested by submitit), at a pre-emption and at `scontrol
+requeue` (SIGTERM); the launcher asks when it is interrupted itself (SIGINT). Each time a checkpoint is
+written. After a time limit or a pre-emption submitit then requeues the job.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from testbed.training.executors.cluster import Answer, train_pack
 _STOPS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
 
-class Task:
-    """What submitit calls in a job, with plain strings: the file for the answer, then the arguments of `train_pack`.
+class SlurmTask:
+    """Called by submitit in a job, with plain strings: the file for the answer, then the arguments of `train_pack`.
 
-    submitit pickles it between our launcher and our own jobs; it holds nothing.
+    submitit pickles it between the launcher and its jobs; it has no state.
     """
 
     def __call__(self, answer: str, *arguments: str) -> None:
-        """Train the pack and write the answer; where the job is queued again, this does not return."""
+        """Train the pack and write the answer; does not return where the job is requeued."""
         path = Path(answer)
-        path.unlink(missing_ok=True)  # of an earlier start of the same job
-        queue_again: Any = signal.getsignal(signal.SIGUSR2)  # submitit's: see `checkpoint`
-        told = _Told()
+        path.unlink(missing_ok=True)  # written by an earlier start of the same job
+        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's: see `checkpoint`
+        stop = _StopSignal()
         for number in _STOPS:
-            signal.signal(number, told)
+            signal.signal(number, stop)
         try:
-            said = train_pack(*arguments)
+            result = train_pack(*arguments)
         except KeyboardInterrupt:
-            said = _paused(arguments[1])
-        told.interrupts = False
-        paused = any(outcome["ending"] == "paused" for outcome in said.get("outcomes", ()))
-        if paused and (told.number == signal.SIGUSR2 or (told.number == signal.SIGTERM and _is_running())):
-            queue_again(signal.SIGUSR2, None)
-        write_json(path, said)
+            result = _paused(arguments[1])
+        stop.interrupts = False
+        paused = any(outcome["ending"] == "paused" for outcome in result.get("outcomes", ()))
+        if paused and (stop.number == signal.SIGUSR2 or (stop.number == signal.SIGTERM and _is_running())):
+            requeue(signal.SIGUSR2, None)
+        write_json(path, result)
 
     def checkpoint(self, *arguments: str) -> Any:
-        """What submitit has the job do when it is started again: the same, from the checkpoint in the folder."""
+        """Called by submitit for a job that is requeued: it does the same again, from the checkpoint in the folder."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(Task(), *arguments)
+        return DelayedSubmission(SlurmTask(), *arguments)
 
 
-class _Told:
-    """A signal handler: the first signal interrupts the training, once."""
+class _StopSignal:
+    """A signal handler: the first signal interrupts the training, later ones do nothing."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -69,9 +69,9 @@ def _paused(run_ids: str) -> Answer:
 
 
 def _is_running() -> bool:
-    """Whether Slurm still counts the job as running: it is pre-empted then, and neither cancelled nor queued again already."""
+    """Whether Slurm counts the job as running: then it is being pre-empted, not cancelled or already requeued."""
     array, number = (os.environ.get(name) for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"))
-    # the last job of an array has the array's own id, by which squeue would tell of all of them
+    # the last job of an array has the array's own id, for which squeue would list all of them
     job = f"{array}_{number}" if array else os.environ["SLURM_JOB_ID"]
     command = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
     try:

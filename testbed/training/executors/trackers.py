@@ -1,7 +1,7 @@
-"""TensorBoard and Weights & Biases beside the record, through accelerate: each run of a sweep is a run of theirs.
+"""TensorBoard and Weights & Biases, through accelerate: each run of a sweep is a run in the tracker.
 
-They are told by the process that hears of every event, so they work with any executor. The record is each
-run's evals.jsonl; a tracker that fails is left out from then on, with a warning, and the sweep goes on.
+The launcher logs to them, which receives every event, so they work with any executor. The record of a run
+stays its evals.jsonl: a tracker that fails is dropped with a warning, and the sweep continues.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ Opened = Any  # a GeneralTracker of accelerate that was started
 
 @contextmanager
 def tracked(watcher: Watcher, sweep: SweepFolder) -> Iterator[Watcher]:
-    """What to train under: `watcher`, and the trackers that the sweep's configuration asks for, if any.
+    """Yields a watcher that also logs to the trackers of the sweep's configuration; `watcher` itself if it has none.
 
-    ConfigError where one of them is not installed.
+    Raises:
+        ConfigError: A tracker is not installed.
     """
     settings = sweep.config.tracker
     if settings is None:
@@ -41,73 +42,76 @@ def tracked(watcher: Watcher, sweep: SweepFolder) -> Iterator[Watcher]:
         require(kind, "trackers", f'tracker.kind: "{kind}"')
     from accelerate import PartialState
 
-    PartialState(cpu=True)  # accelerate's trackers ask it for the main process; no GPU is taken for that
-    told = Told(watcher, {kind: _open(kind, settings, sweep) for kind in settings.kind})
+    PartialState(cpu=True)  # accelerate's trackers ask it for the main process; this takes no GPU
+    tracker_watcher = TrackerWatcher(watcher, {kind: _opener(kind, settings, sweep) for kind in settings.kind})
     try:
-        yield told
+        yield tracker_watcher
     finally:
-        told.close()
+        tracker_watcher.close()
 
 
-class Told:
-    """A watcher that tells another one, and the trackers; `makers` open a tracker of a kind for a run."""
+class TrackerWatcher:
+    """A watcher that passes every event on to another one, and logs losses to trackers.
 
-    def __init__(self, watcher: Watcher, makers: dict[str, Callable[[RunSpec], Opened]]) -> None:
-        self._watcher, self._makers = watcher, makers
+    `openers` holds, by kind of tracker, the function that opens one for a run.
+    """
+
+    def __init__(self, watcher: Watcher, openers: dict[str, Callable[[RunSpec], Opened]]) -> None:
+        self._watcher, self._openers = watcher, openers
         self._open: dict[tuple[str, str], Opened] = {}  # by kind and run
 
     def started(self, spec: RunSpec) -> None:
-        """A worker has taken the run."""
+        """Pass it on; a tracker is opened at the run's first loss."""
         self._watcher.started(spec)
 
     def progress(self, spec: RunSpec, steps: int) -> None:
-        """The run has done so many optimiser steps of spec.steps."""
+        """Pass it on; trackers get losses only."""
         self._watcher.progress(spec, steps)
 
     def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
-        """The run has logged a loss: at its tokens, named by its phase, since a cooldown starts again from its trunk."""
+        """Log the losses at their tokens, named by phase: the tokens of a cooldown overlap those of the later trunk."""
         self._watcher.evaluated(spec, evaluation)
         values = {name: getattr(evaluation, name) for name in _LOGGED}
         named = {f"{name}/{evaluation.phase}": value for name, value in values.items() if value is not None}
-        for kind in tuple(self._makers):
-            with self._unless_it_fails(kind):
+        for kind in tuple(self._openers):
+            with self._dropped_if_it_fails(kind):
                 if (kind, spec.run_id) not in self._open:
-                    self._open[kind, spec.run_id] = self._makers[kind](spec)
-                _tell(kind, self._open[kind, spec.run_id], named, evaluation.tokens)
+                    self._open[kind, spec.run_id] = self._openers[kind](spec)
+                _log_values(kind, self._open[kind, spec.run_id], named, evaluation.tokens)
 
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:
-        """The run has ended here; so do its trackers."""
+        """Pass it on, and close the run's trackers."""
         self._watcher.ended(spec, outcome)
-        for kind in tuple(self._makers):
+        for kind in tuple(self._openers):
             self._finish(kind, spec.run_id)
 
     def close(self) -> None:
-        """End what is still open, of runs that were interrupted."""
+        """Close the trackers of interrupted runs."""
         for kind, run_id in tuple(self._open):
             self._finish(kind, run_id)
 
     def _finish(self, kind: str, run_id: str) -> None:
         tracker = self._open.pop((kind, run_id), None)
         if tracker is not None:
-            with self._unless_it_fails(kind):
+            with self._dropped_if_it_fails(kind):
                 tracker.finish()
 
     @contextmanager
-    def _unless_it_fails(self, kind: str) -> Iterator[None]:
-        """Whatever a tracker raises, the sweep goes on, without it."""
+    def _dropped_if_it_fails(self, kind: str) -> Iterator[None]:
+        """Drop this kind of tracker, with a warning, if the block raises anything; the sweep continues."""
         try:
             yield
         except Exception as error:
-            if self._makers.pop(kind, None) is None:
-                return  # it has failed before
-            _log.warning("%s failed and is left out from here on (%s: %s)", kind, type(error).__name__, error)
+            if self._openers.pop(kind, None) is None:
+                return  # it was dropped before
+            _log.warning("%s failed and is no longer logged to (%s: %s)", kind, type(error).__name__, error)
             for key in [key for key in self._open if key[0] == kind]:
                 with suppress(Exception):
                     self._open.pop(key).finish()
 
 
-def _open(kind: str, settings: Tracker, sweep: SweepFolder) -> Callable[[RunSpec], Opened]:
-    """What opens a tracker for a run."""
+def _opener(kind: str, settings: Tracker, sweep: SweepFolder) -> Callable[[RunSpec], Opened]:
+    """The function that opens a tracker of this kind for a run."""
     folder = sweep.path / settings.dir / kind
     if kind == "tensorboard":
         return lambda spec: _tensorboard(spec, folder)
@@ -120,7 +124,7 @@ def _tensorboard(spec: RunSpec, folder: Path) -> Opened:
     tracker = TensorBoardTracker(spec.run_id, folder)
     tracker.start()
     plain = {name: value for name, value in _flat(spec.model_dump(mode="json")).items() if value is not None}
-    tracker.tracker.add_hparams(plain, {}, run_name=".")  # its own way would make two runs of each
+    tracker.tracker.add_hparams(plain, {}, run_name=".")  # its own method would make two runs of each
     return tracker
 
 
@@ -151,15 +155,15 @@ def _wandb(spec: RunSpec, folder: Path, settings: Tracker, sweep: SweepFolder) -
     return tracker
 
 
-def _tell(kind: str, tracker: Opened, values: dict[str, float], tokens: int) -> None:
+def _log_values(kind: str, tracker: Opened, values: dict[str, float], tokens: int) -> None:
     if kind == "tensorboard":
         tracker.log(values, step=tokens)
     else:
-        tracker.log(values | {"tokens": tokens})  # its own steps may not go back
+        tracker.log(values | {"tokens": tokens})  # its own steps cannot go back
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys, lists as texts: what a table of hyperparameters can show."""
+    """Flatten to dotted keys, with lists as text, as a table of hyperparameters needs."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):

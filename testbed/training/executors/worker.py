@@ -1,8 +1,8 @@
-"""A worker process: takes packs (run ids, a line each) on its standard input, answers with JSON lines.
+"""A worker process: takes packs on its standard input (the run ids of one pack a line), and answers in `worker_messages`.
 
-Started as `python -m testbed.training.executors.worker FOLDER DEVICE CHECKPOINT_SECONDS` by an executor, with
-the thread counts in its environment. When its input ends, or it is told to stop, it writes a
-checkpoint and leaves: a launcher that was killed never leaves orphans at work.
+Started by an executor as `python -m testbed.training.executors.worker FOLDER DEVICE CHECKPOINT_SECONDS`, with
+the thread counts in its environment. When its input ends or a signal asks it to stop, it writes a
+checkpoint and leaves, so that a killed launcher leaves no workers behind.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from testbed.errors import TestbedError
 from testbed.records import Eval, RunSpec
 from testbed.training.data import open_source
-from testbed.training.executors.rank_processes import peers
+from testbed.training.executors.rank_processes import rank_processes
 from testbed.training.executors.training_run import run_pack
 from testbed.training.executors.worker_messages import (
     LossLogged,
@@ -39,7 +39,7 @@ from testbed.training.train import Interruptions, Progress, choose_device
 
 
 def main() -> None:
-    """Answer every pack with its runs' events and outcomes."""
+    """Train every pack that is given, and report its events and outcomes."""
     folder, device_name, checkpoint_seconds = sys.argv[1:]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print goes to the log
@@ -60,11 +60,11 @@ def main() -> None:
         while (order := orders.get()) is not None and not stop.is_set():
             specs = tuple(sweep.find(run_id).spec for run_id in order.split())
             source = open_source(sweep.config.at(specs[0].cell).data)
-            with peers(sweep, specs[0], device):
+            with rank_processes(sweep, specs[0], device):
                 outcomes = run_pack(sweep, specs, source, device, interruptions, partial(_report, answers))
             _say(answers, PackEnded(tuple(outcomes)))
             if specs[0].engine.processes > 1:
-                os._exit(0)  # ties to other processes do not always end well; the executor starts another worker
+                os._exit(0)  # process groups do not always shut down cleanly; the executor starts another worker
     except TestbedError as error:
         _say(answers, WorkerFailed(str(error)))
 

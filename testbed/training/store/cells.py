@@ -1,4 +1,4 @@
-"""What of a sweep's grid a fit has to do without, and which runs in it stand in for others."""
+"""The gaps in a sweep's grid: runs that are unfinished, failed, diverged or replaced by a second try."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def unfinished(folder: SweepFolder, role: str) -> list[RunSpec]:
 
 
 def failed(folder: SweepFolder, role: str) -> dict[str, str]:
-    """The reasons of the runs of this role that failed and that no second try stands in for, by run id."""
+    """Why runs of this role failed, by run id; runs that a second try replaces are left out."""
     replaced = {again.retry_of for again in retried(folder)}
     reasons = {
         spec.run_id: failure.reason
@@ -22,20 +22,20 @@ def failed(folder: SweepFolder, role: str) -> dict[str, str]:
         and folder.run(spec).done() is None
     }
     tried = {spec.retry_of: spec for spec in folder.of_role(role) if spec.run_id in reasons and spec.retry_of}
-    for run_id, again in tried.items():  # one failure, told once
+    for run_id, again in tried.items():  # a run and its second try are one failure
         assert run_id is not None
         reasons[run_id] += f" (as well as at {again.lr:g}: {reasons.pop(again.run_id)})"
     return reasons
 
 
 def diverged(folder: SweepFolder, role: str) -> set[str]:
-    """The runs of this role whose loss was why they failed, by id."""
+    """The ids of the runs of this role that failed because their loss diverged."""
     runs = map(folder.run, folder.of_role(role))
     return {run.spec.run_id for run in runs if (failure := run.failure()) and failure.diverged}
 
 
 def missing_cells(folder: SweepFolder) -> tuple[MissingCell, ...]:
-    """The cells of the grid's failed runs: all horizons of each, since a run that failed has no end to be trusted."""
+    """The cells of the grid's failed runs: every horizon of each, since no loss of a failed run can be trusted."""
     reasons = failed(folder, "grid")
     return tuple(
         MissingCell(
@@ -55,7 +55,7 @@ def missing_cells(folder: SweepFolder) -> tuple[MissingCell, ...]:
 
 
 def retried(folder: SweepFolder) -> tuple[Retried, ...]:
-    """The finished runs that stand in for those that diverged."""
+    """The finished runs that replace diverged ones."""
     return tuple(
         Retried(run=spec.run_id, retry_of=spec.retry_of, width=spec.shape.width, lr=spec.lr)
         for spec in folder.of_role("grid")

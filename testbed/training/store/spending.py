@@ -1,4 +1,4 @@
-"""A sweep beside its budget: the packs that it still pays for, and those that it does not."""
+"""Compares a sweep with its budget: which packs it still pays for, and which not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from testbed.units import show_count, show_seconds
 
 
 def affordable(ledger: Ledger, budget: Budget | None, packs: Sequence[Pack]) -> tuple[list[Pack], list[Pack]]:
-    """Those of these packs that the budget still pays for to their end, and those that it does not.
+    """Split the packs into those that the budget pays for to their end, and those that it does not.
 
-    What is at work goes first, then what is begun, then the cheapest: so most cells are done, and those
-    that are missing are the largest.
+    Running packs come first, then those that have started, then the cheapest. So most cells get done, and the
+    missing ones are the largest.
     """
     if budget is None:
         return list(packs), []
@@ -35,17 +35,17 @@ def affordable(ledger: Ledger, budget: Budget | None, packs: Sequence[Pack]) -> 
 
 
 def excess(spend: Spend, budget: Budget) -> bool:
-    """Whether this is more than the budget."""
+    """Whether `spend` exceeds one of the budget's limits."""
     return any(spent > limit for spent, limit, _ in _accounts(spend, budget))
 
 
 def account(spend: Spend, budget: Budget) -> str:
-    """The spending beside the budget, in words."""
+    """What was spent of each limit, as "2.98T of 3T FLOPs"."""
     return ", ".join(words for _, _, words in _accounts(spend, budget))
 
 
 def missing(ledger: Ledger, packs: Sequence[Pack]) -> str:
-    """What these packs are and still cost, a rung after the other, in words."""
+    """The packs and what they still cost, in words, by role and width."""
     rungs: dict[tuple[str, int], list[Entry]] = {}
     for pack in packs:
         for spec in pack:
@@ -58,7 +58,7 @@ def missing(ledger: Ledger, packs: Sequence[Pack]) -> str:
 
 
 def _accounts(spend: Spend, budget: Budget) -> list[tuple[float, float, str]]:
-    """What was spent, the limit, and both in words, of each kind that the budget limits."""
+    """For each limit of the budget: what was spent, the limit, and both in words."""
     found: list[tuple[float, float, str]] = []
     if budget.flops is not None:
         words = f"{show_count(spend.flops)} of {show_count(budget.flops)} FLOPs"

@@ -1,4 +1,4 @@
-"""The points table of a sweep, made from its runs' evaluations."""
+"""Makes the points table of a sweep from the evaluations of its runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sweep_points(folder: SweepFolder) -> pd.DataFrame:
     names = dict.fromkeys(name for spec in specs for name in spec.columns)
     table = pd.DataFrame([_of_run(spec) for spec in specs]).iloc[each].reset_index(drop=True)
     for name in _LOGGED:
-        table[name] = logged.pop(name)  # column by column, so that none is there twice
+        table[name] = logged.pop(name)  # popped, so that no column is in memory twice
     table["branch_step"] = branch_steps
     for name, values in _derived(table, [specs[k].data.train_tokens for k in each]):
         table[name] = values
@@ -66,7 +66,7 @@ def _of_run(spec: RunSpec) -> dict[str, Any]:
 
 
 def _derived(table: pd.DataFrame, available: list[int | None]) -> Iterator[tuple[str, list[Any]]]:
-    """In Python's integers: 6 N D of a large model has more than 64 bits."""
+    """Computed with Python's integers, since 6 N D of a large model exceeds 64 bits."""
     if table.empty:
         return
     n, tokens = table["n_params_non_embedding"].tolist(), table["tokens"].tolist()
