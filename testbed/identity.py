@@ -20,14 +20,15 @@ class Identified(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide a result, as plain JSON values."""
-        tree = self.model_dump(mode="json")
+        left_out: set[str] = set()
+        nested: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             at_default = Later in field.metadata and value == field.get_default(call_default_factory=True)
             if at_default or Label in field.metadata:
-                del tree[name]
+                left_out.add(name)
             elif isinstance(value, Identified):
-                tree[name] = value.identity()
-            elif isinstance(value, tuple) and any(isinstance(each, Identified) for each in value):
-                tree[name] = [each.identity() if isinstance(each, Identified) else each for each in value]
-        return tree
+                nested[name] = value.identity()
+            elif isinstance(value, tuple) and value and all(isinstance(each, Identified) for each in value):
+                nested[name] = [each.identity() for each in value]
+        return self.model_dump(mode="json", exclude=left_out | nested.keys()) | nested

@@ -11,6 +11,7 @@ from testbed.errors import ConfigError
 from testbed.records import Component, Engine, as_json
 from testbed.study import settle
 from testbed.training.data import open_source
+from testbed.training.store.cells import missing_cells
 from testbed.training.store.ledger import Entry, Ledger
 from testbed.training.sweep import plan, rungs
 from testbed.training.train import Finished, Logged, train
@@ -22,6 +23,7 @@ from testbed.training.train.checkpoints.checkpoint import (
     save_weights,
 )
 from testbed.training.train.checkpoints.validity import cursor_fault
+from tests.helpers.sweeps import fresh
 
 CPU = torch.device("cpu")
 
@@ -101,6 +103,20 @@ def test_rungs_keep_every_horizon_where_each_is_a_run(tiny_toml):
     source = open_source(config.data)
     made = plan(config, source.facts)
     assert [spec.run_id for spec in plan(config, source.facts, rungs(made.grid)).grid] == [s.run_id for s in made.grid]
+
+
+def test_a_missing_cell_of_a_grid_with_axes_names_its_place_on_them(tiny_toml, tmp_path):
+    sweep = fresh(tiny_toml, tmp_path / "sweep", "grid.vary.train.lr=[0.003, 0.006]", "grid.widths=[8]")
+    failed = next(spec for spec in sweep.of_role("grid") if spec.cell["train.lr"] == 0.006)
+    sweep.run(failed).path.mkdir(parents=True)
+    sweep.run(failed).fail("the disk was full", "")
+    missing = missing_cells(sweep)
+    assert [(cell.run, cell.width, cell.tokens) for cell in missing] == [
+        (failed.run_id, 8, horizon.tokens) for horizon in failed.horizons
+    ]
+    assert all(cell.cell == {"train.lr": 0.006} for cell in missing)
+    assert {spec.designs for spec in sweep.of_role("grid") if spec.cell == failed.cell} == {failed.designs}
+    assert len({spec.designs for spec in sweep.of_role("grid")}) == 2
 
 
 STATE = {"weight": torch.arange(4.0)}

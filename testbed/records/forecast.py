@@ -1,4 +1,4 @@
-"""The sealed forecast and its verdict."""
+"""The sealed forecast of a target run, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field
 from testbed.files import digest
 from testbed.identity import Label, Later
 from testbed.records.record import Positive, Record, Whole
+from testbed.records.run_spec import Value
 
 Above = Annotated[float, Field(gt=0, le=1e100)]
 NotBelow = Annotated[float, Field(ge=0, le=1e100)]
@@ -27,10 +28,10 @@ class Interval(Record):
 
 
 class LawForecast(Record):
-    """One law's fit and what it says of the target.
+    """The fit of one law and its prediction for the target.
 
-    `params` in natural units; `objective` is the sum of Huber losses on log-loss; `predicted` in
-    nats/token; `sd` is the relative standard deviation by resampling the trunks; `entropy` is the
+    `params` are in natural units, `objective` is the sum of Huber losses on the logarithm of the loss, `predicted` is in
+    nats/token. `sd` is the relative standard deviation of the prediction when the runs are resampled. `entropy` is the
     interval of the law's constant term E in nats/token, None for a law without one.
     """
 
@@ -43,7 +44,10 @@ class LawForecast(Record):
 
 
 class TargetFacts(Record):
-    """The run (with its seeds) that a forecast is about."""
+    """The target that a forecast is about: its runs, one a seed, with their common size, tokens and training FLOPs.
+
+    `columns` are the target's values of what the grid varies, by column of the points table.
+    """
 
     runs: Annotated[tuple[str, ...], Field(min_length=1)]
     width: Positive
@@ -55,7 +59,7 @@ class TargetFacts(Record):
 
 
 class Entropy(Record):
-    """The irreducible loss by the laws: the union of their intervals, and whether that is narrow enough to be used."""
+    """The irreducible loss (nats/token): the union of the laws' intervals, and whether that is narrow enough to use."""
 
     interval: Interval
     identified: bool
@@ -63,7 +67,7 @@ class Entropy(Record):
 
 
 class MissingCell(Record):
-    """One (N, D, seed) of the grid whose run failed, so that the fit has to do without it."""
+    """One (N, D, seed) of the grid that the fit lacks, because its run failed; `cell` are its values of the grid's axes."""
 
     run: str
     width: int
@@ -73,10 +77,11 @@ class MissingCell(Record):
     init_seed: int
     data_seed: int
     reason: str
+    cell: Annotated[dict[str, Value], Later] = Field(default_factory=dict)
 
 
 class Retried(Record):
-    """A run of the grid that stands in for one that diverged, at a lower learning rate."""
+    """A run of the grid that replaces a diverged one (`retry_of`), at the lower learning rate `lr`."""
 
     run: str
     retry_of: str
@@ -90,9 +95,9 @@ FORECAST_FORMAT = 1  # the latest that this version reads
 class Forecast(Record):
     """A forecast, sealed by its digest: the prediction, its interval, and all that they follow from.
 
-    Losses in nats/token; `sd_*` are relative standard deviations, the parts of the interval:
-    resampling of trunks, seed noise of the target's mean, disagreement of the laws. `missing` are the
-    cells that the fit was made without, `retried` the runs in it that stand in for others.
+    Losses are in nats/token. `sd_trunks`, `sd_seeds` and `sd_laws` are relative standard deviations that make up the
+    interval: resampling of the runs, seed noise of the target's mean, disagreement of the laws. `missing` are the cells
+    that the fit lacks, `retried` its runs that replace diverged ones. `format` is the number of the file's format.
     """
 
     study: str
@@ -130,16 +135,17 @@ class Forecast(Record):
         return digest(self.identity())
 
     def sealed(self) -> Forecast:
-        """The same forecast with its digest."""
+        """This forecast with its digest."""
         return self.model_copy(update={"digest": self.computed_digest()})
 
 
 class Verdict(Record):
-    """How a sealed forecast fared. Errors are relative: predicted / observed - 1.
+    """A sealed forecast compared with the trained target. Errors are relative: predicted / observed - 1.
 
-    `z` is the error in standard deviations of fit, seeds and laws together;
-    `compute_equivalent` is the factor on the target's compute at which the forecast's law gives the
-    observed loss, None where no compute does.
+    `z` is the error in standard deviations of fit, seeds and laws together. `compute_equivalent` is the factor on the
+    target's compute at which the forecast's laws give the observed loss, None where no compute does. `hit` says whether
+    the observed loss (nats/token) lies in the interval, `entropy_held` whether the true entropy lies in
+    the interval of `Forecast.entropy`, where it is known.
     """
 
     forecast_digest: str

@@ -1,4 +1,4 @@
-"""What every record is: frozen, and strict when it is read back."""
+"""The base of all records, frozen and checked when read, and the reading of JSON files that hold them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testbed.errors import FolderError
 from testbed.files import read_bytes, read_lines
 from testbed.identity import Identified
 
-_LARGEST = 10**30  # far above any real count; a larger one would be no float
+_LARGEST = 10**30  # far above any real count, and still a float
 
 Whole = Annotated[int, Field(ge=0, le=_LARGEST)]
 Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
@@ -22,7 +22,7 @@ Flops = Annotated[int, Field(ge=0, le=_LARGEST**3)]
 
 
 class Record(Identified):
-    """A frozen record; unknown fields and wrong types are refused when one is read back."""
+    """A frozen record; unknown fields, values of other types and NaN are refused when it is read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,7 +31,11 @@ Kind = TypeVar("Kind", bound=Record)
 
 
 def read_record(path: Path, kind: type[Kind]) -> Kind | None:
-    """The record in the file at `path`, None where there is no file; FolderError where it holds something else."""
+    """The record in the JSON file at `path`, None where there is no file.
+
+    Raises:
+        FolderError: The file holds something else.
+    """
     try:
         return kind.model_validate_json(read_bytes(path))
     except FileNotFoundError:
@@ -41,7 +45,7 @@ def read_record(path: Path, kind: type[Kind]) -> Kind | None:
 
 
 def read_records(path: Path, kind: type[Kind], remedy: str = "take it away") -> list[Kind]:
-    """The records in a file that holds one a line, none where there is no file.
+    """The records in a file with one JSON record a line; empty where there is no file.
 
     Raises:
         FolderError: A line is not such a record; the message names it and ends with `remedy`.
@@ -82,7 +86,7 @@ def too_new(found: object, newest: int) -> str | None:
 
 
 def problem(error: ValidationError) -> str:
-    """The first thing that is wrong, with its place, in bounded length."""
+    """The first mistake with the name of its field, in bounded length."""
     first = error.errors(include_input=False)[0]
     return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:300]}".removeprefix(": ")
 
@@ -93,5 +97,5 @@ def _called(kind: type[Record]) -> str:
 
 
 def as_json(record: BaseModel) -> dict[str, Any]:
-    """The plain JSON values of a record."""
+    """The record as plain JSON values."""
     return record.model_dump(mode="json")

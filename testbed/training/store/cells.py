@@ -40,17 +40,18 @@ def missing_cells(folder: SweepFolder) -> tuple[MissingCell, ...]:
     return tuple(
         MissingCell(
             run=spec.run_id,
-            width=spec.shape.width,
+            width=design.width,
             n_params_non_embedding=spec.counts.n_params_non_embedding,
             n_params_total=spec.counts.n_params_total,
-            tokens=horizon.tokens,
+            tokens=design.tokens,
             init_seed=spec.init_seed,
             data_seed=spec.data_seed,
             reason=reasons[spec.run_id],
+            cell=dict(design.cell),
         )
         for spec in folder.of_role("grid")
         if spec.run_id in reasons
-        for horizon in spec.horizons
+        for design in spec.designs
     )
 
 

@@ -9,11 +9,11 @@ from testbed.records import Engine, RunSpec
 
 Pack = tuple[RunSpec, ...]  # runs that differ in seeds and learning rates only
 
-_STEP_FLOPS = 1e8  # what a step's overhead is worth
+_STEP_FLOPS = 1e8  # the overhead of a step, as FLOPs that take as long
 
 
 def same_kind(specs: Iterable[RunSpec]) -> tuple[tuple[RunSpec, ...], ...]:
-    """The runs that could be trained side by side: those that differ in seeds and learning rates only."""
+    """The runs, grouped by those that may be packed together (see `RunSpec.kind`)."""
     alike: dict[str, list[RunSpec]] = {}
     for spec in specs:
         alike.setdefault(spec.kind, []).append(spec)

@@ -1,4 +1,4 @@
-"""What runs will take on this machine, time and memory, from a few measured steps."""
+"""Measures a few steps of packs on this machine, to predict time and memory of their runs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _UNCOUNTED = 2  # steps before the clock counts
 _ROUNDS = 5
 _ROUND_SECONDS = 0.04  # of steps in a round
 _LEAST = 4  # steps in a round: twenty in all
-_FACTOR = 1e-3  # share of the peak rates; whatever is learned here is thrown away
+_FACTOR = 1e-3  # share of the peak learning rates; the weights are discarded
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a whole pack: seconds of one optimiser step and of one evaluation, and the most bytes that its steps take.
+    """Cost of a whole pack: seconds of one optimiser step and of one evaluation, and the peak memory of a step in bytes.
 
-    `memory` is that of one process, without the libraries; None where the system does not count it.
+    `memory` is that of one process without its libraries; None where the system does not count it.
     """
 
     step: float
@@ -44,10 +44,11 @@ class Measured:
 def measure(
     packs: Sequence[tuple[RunSpec, ...]], source_of: Callable[[RunSpec], TokenSource], device: torch.device
 ) -> list[Measured]:
-    """What packs take on `device`, one thread on a CPU: times are medians of rounds in which each takes its turn.
+    """The cost of each pack on `device`, with one thread on a CPU; `source_of` opens the data of a run.
 
-    An evaluation is reckoned, as a step's third (its forward pass) for as many windows as it has. Of a run
-    of several processes one process's share is measured, without what they exchange.
+    Times are medians over rounds in which the packs take turns. An evaluation is not measured: it counts as a third of a
+    step (the forward pass) for each batch of its windows. A run of several processes is measured by the share of one of
+    them, without their communication.
     """
     threads = torch.get_num_threads()
     sources = [source_of(pack[0]) for pack in packs]
@@ -56,7 +57,7 @@ def measure(
     try:
         make_repeatable(packs[0][0].deterministic)
         if device.type == "cpu":
-            _started(packs[0], sources[0], device)  # libraries take what they keep
+            _started(packs[0], sources[0], device)  # loads libraries, whose memory is not the pack's
         started = [
             peak(partial(_started, pack, source, device), device) for pack, source in zip(packs, sources, strict=True)
         ]
@@ -68,7 +69,7 @@ def measure(
             for _ in range(_ROUNDS)
         ]
         learners.clear()
-        give_back()  # other processes will train there
+        give_back()  # for the processes that will train
     finally:
         torch.set_num_threads(threads)
     scales = [pack[0].counts.flops_per_token / _one_process(pack[0]).counts.flops_per_token for pack in packs]
@@ -80,14 +81,14 @@ def measure(
 
 
 def _started(pack: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> Learner:
-    """The pack's learner after the steps that no clock counts."""
+    """The pack's learner after its first steps, which are not timed."""
     learner = make_learner(tuple(map(_one_process, pack)), source, device)
     _timed(learner, range(_UNCOUNTED), device)
     return learner
 
 
 def _one_process(spec: RunSpec) -> RunSpec:
-    """A run of one process that does the work of one of the run's own; of shards with as much less depth."""
+    """A run of one process with the work of one process of `spec`; where that is a shard, with as much less depth."""
     engine, shape, counts = spec.engine, spec.shape, spec.counts
     if engine.processes == 1:
         return spec
@@ -100,7 +101,7 @@ def _one_process(spec: RunSpec) -> RunSpec:
 
 
 def _timed(learner: Learner, steps: range, device: torch.device) -> float:
-    """Seconds a step."""
+    """Mean seconds of a step."""
     started = time.perf_counter()
     for step in steps:
         learner.optimise(step, _FACTOR)
