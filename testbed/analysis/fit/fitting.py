@@ -1,4 +1,4 @@
-"""Fitting one law to one table: the search, the resamples, and what comes of them."""
+"""Fit one law to one table: map its columns, find the global optimum, refit resamples of whole runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testbed.points import fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
-_EXACT = 3e7  # rows times resamples up to which every resample is fitted anew
+_EXACT = 3e7  # rows times resamples up to which every resample is fitted by itself
 
 
 def fit_law(
@@ -38,7 +38,13 @@ def fit_law(
     seed: int = 0,
     where: str = "the table",
 ) -> Fit:
-    """Fit `law` to a table of runs, anyone's; the same arguments give the same bits.
+    """Fit `law` to a table of runs; the same arguments give the same bits.
+
+    >>> n, tokens = np.repeat([1e7, 1e8, 1e9], 4), np.tile([1e9, 1e10, 1e11, 1e12], 3)
+    >>> table = pd.DataFrame({"n": n, "tokens": tokens, "loss": 1.8 + 480 / n**0.35 + 2100 / tokens**0.37})
+    >>> fit = fit_law("hoffmann", table, n_boot=0)
+    >>> fit.params.round(2).to_dict()
+    {'A': 480.0, 'B': 2100.0, 'E': 1.8, 'alpha': 0.35, 'beta': 0.37}
 
     `columns` says which of the table's columns are the law's (canonical name -> column); those not named
     are found by their usual names. `loss` is "huber" (default on log responses; its width is `delta`),
@@ -47,7 +53,9 @@ def fit_law(
     `fixed` holds parameters at values. With `start` the optimum next to these parameters is taken instead
     of the global one. `n_boot` resamples of whole runs give the intervals.
 
-    Raises TableError for a table that cannot be fitted, ConfigError for arguments that make no sense.
+    Raises:
+        TableError: The table lacks a column, has values that the law does not take, or too few rows.
+        ConfigError: The law is unknown, or an argument is out of its range.
     """
     law = find_law(law) if isinstance(law, str) else law
     space = space or law.space
@@ -104,7 +112,7 @@ def _resampled(problem: Problem, rows: Rows, phi: Array, n_boot: int, seed: int)
 
 
 def _one_step(problem: Problem, rows: Rows, phi: Array) -> Array:
-    """What drawing each run once more moves the coordinates by [runs, p]: one Newton step from the optimum.
+    """How far drawing each run once more moves the coordinates [runs, p]: one Newton step from the optimum.
 
     With very many rows this is the resampled optimum to first order, at the cost of one pass. An objective
     with a corner at 0 is rounded off there, over `delta`.

@@ -1,4 +1,4 @@
-"""What a law is: named parameters with their domains, required columns, one formula, one source."""
+"""The interface of a law: named parameters with their domains, required columns, one formula, one source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ ParameterRole = Literal["amplitude", "constant", "exponent", "scale", "fraction"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: its domain, and where a search for it starts. Made by the functions below.
+    """One parameter of a law: its domain (by its role), and the range in which a search for it starts.
+
+    Made by `amplitude`, `constant`, `exponent`, `scale`, `fraction` and `real`:
+
+    >>> A = amplitude("A", {"n": "alpha"})
+    >>> A.role, A.linear, dict(A.falls)
+    ('amplitude', True, {'n': 'alpha'})
 
     `linear` says that the predicted value is linear in it while the others are held: such parameters
     need no start, since the search finds them in closed form.
@@ -77,7 +83,19 @@ def real(name: str, start: tuple[float, float] = (-1.0, 1.0), *, linear: bool = 
 
 
 class Law(ABC):
-    """A scaling law. Adding one means one file with a class like this, and its line in LAWS.
+    r"""A scaling law: named parameters, the columns it needs, and one formula of both.
+
+    >>> class Log(Law):
+    ...     name, columns, source = "log_law", ("n",), "an example"
+    ...     parameters = (constant("E"), real("slope", linear=True))
+    ...     formula = r"L = E - s \log N"
+    ...
+    ...     def value(self, theta, columns):
+    ...         return theta["E"] - theta["slope"] * np.log(columns["n"])
+    >>> from testbed.analysis.fit import fit_law
+    >>> n = np.array([1e6, 1e7, 1e8, 1e9])
+    >>> fit_law(Log(), {"n": n, "loss": 9 - 0.3 * np.log(n)}, n_boot=0).params.round(3).to_dict()
+    {'E': 9.0, 'slope': 0.3}
 
     Where speed needs it a law may have `gradient(theta, columns)`: the derivatives of `value` by each
     parameter, each [B, n]. Without it the solver differentiates `value` by complex steps.

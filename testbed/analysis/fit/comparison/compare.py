@@ -101,8 +101,20 @@ def compare(
     by the spread between the laws where that is larger. `n_boot` resamples say which laws are identified.
     The other arguments are those of `fit_law` and `Fit.get_prediction`.
 
-    A law that cannot be fitted to this table is dropped with the reason. Raises ConfigError for laws of
-    different responses or no cuts, TableError where no law can be fitted.
+    A law that cannot be fitted to this table is dropped with the reason.
+
+    >>> n, tokens = np.repeat([1e7, 3e7, 1e8, 3e8], 5), np.tile([1e9, 4e9, 2e10, 1e11, 1e12], 4)
+    >>> loss = (1.8 + 480 / n**0.35 + 2100 / tokens**0.37) * np.exp(0.002 * np.sin(7 * np.arange(20)))
+    >>> table = pd.DataFrame({"n": n, "tokens": tokens, "loss": loss, "run": range(20)})
+    >>> compared = compare(["hoffmann", "henighan_n"], table, {"n": 1e9, "tokens": 2e10}, n_boot=30)
+    >>> compared.recommended, round(compared.target.predicted, 2)
+    ('hoffmann', 2.47)
+    >>> compared.table[["law", "rolling", "verdict"]].round(3).values.tolist()
+    [['hoffmann', 0.001, 'recommended'], ['henighan_n', 0.151, 'dropped']]
+
+    Raises:
+        ConfigError: The laws have different responses, or an argument is out of its range.
+        TableError: No law can be fitted to the table.
     """
     chosen = _chosen(laws)
     if cuts < 1:

@@ -1,4 +1,4 @@
-"""What the ways of counting parameters and FLOPs move: the same law fitted under each convention that a table has."""
+"""One law fitted under each convention of counting parameters and FLOPs that a table has columns for."""
 
 from __future__ import annotations
 
@@ -48,7 +48,15 @@ def convention_table(
     per token are those of the table, between and beyond its sizes by power laws. For a law of FLOPs alone
     loss_opt is its loss at the budget.
 
-    Raises ConfigError for a law of neither N nor FLOPs.
+    >>> n, tokens = np.repeat([1e7, 1e8, 1e9, 1e10], 4), np.tile([1e9, 1e10, 1e11, 1e12], 4)
+    >>> table = {"n_params_non_embedding": n, "n_params_total": n + 1e4 * n**0.5, "tokens": tokens}
+    >>> table["loss"] = 1.8 + 480 / n**0.35 + 2100 / tokens**0.37
+    >>> convention_table("hoffmann", table, flops=1e20)[["n", "alpha"]].round(2).values.tolist()
+    [['n_params_non_embedding', 0.35], ['n_params_total', 0.55]]
+
+    Raises:
+        ConfigError: The law has neither N nor FLOPs among its columns, or `flops` is not above 0.
+        TableError: The table has no column by which the law can be fitted.
     """
     law = find_law(law) if isinstance(law, str) else law
     table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))

@@ -187,7 +187,21 @@ def compare_recipes(
     seed: int = 0,
     warnings: tuple[Finding, ...] = (),
 ) -> RecipeComparison:
-    """Hold two fits of one law of n and tokens against each other; ConfigError where they cannot be."""
+    """Compare two recipes by fits of one law of loss by n and tokens, the first with the second.
+
+    >>> from testbed.analysis.fit import fit_law
+    >>> n, tokens = np.repeat([1e7, 3e7, 1e8, 3e8], 5), np.tile([1e9, 4e9, 2e10, 1e11, 1e12], 4)
+    >>> noise = np.exp(0.002 * np.sin(7 * np.arange(20)))
+    >>> losses = [(1.8 + 480 / n**0.35 + B / tokens**0.37) * noise for B in (2100, 2400)]
+    >>> fits = [fit_law("hoffmann", {"n": n, "tokens": tokens, "loss": loss}, n_boot=40) for loss in losses]
+    >>> compared = compare_recipes(*fits, names=("new", "old"))
+    >>> value, low, high = compared.multiplier(1e20)  # compute that old needs for the loss of new, relative to new's
+    >>> round(value, 2), compared.crossing.better
+    (1.44, 'new')
+
+    Raises:
+        ConfigError: The laws differ or are not of loss by n and tokens, or a fit has too few resamples.
+    """
     for fit in (first, second):
         if set(fit.law.columns) != {"n", "tokens"} or fit.law.response != "loss":
             raise ConfigError(

@@ -1,8 +1,8 @@
-"""Whether a law's intervals would have held: fitted to the smaller runs of a table, tried on its larger ones.
+"""Whether a law's intervals would have held: fitted to the smaller runs of a table, tested on its larger ones.
 
 No claim about extrapolation can be checked within the rows that were fitted. Here a table is cut at
 several computes; what lies below is fitted, what lies above and has tokens a parameter like those below
-is predicted. Averages are over cells of one cut and one distance, so that no crowd of alike rows decides.
+is predicted. Averages are over cells of one cut and one distance, so that no cluster of similar rows dominates.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RUNS = 6  # to be fitted at least
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """How intervals of `level` did beyond the runs that were fitted.
+    """Coverage, width and error of intervals of `level` beyond the runs that were fitted.
 
     `predictions` has one row a held-out row, cut and method: cut, rows (fitted), row (its number in the
     table), gap (decades), method, observed, predicted, low, high, in the response's units; covered, and in
@@ -71,7 +71,7 @@ class Backtest:
         return calibration(ratio, weight, self.level)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: law, level, what the table was ordered by, cuts, kappa and the summary's rows."""
+        """JSON values: law, level, what the table was ordered by, cuts, kappa and the summary's rows."""
         return {
             "law": self.law,
             "level": self.level,
@@ -107,7 +107,16 @@ def backtest(
     when at least 14 rows (more for laws of many parameters) of 6 runs lie below it. The other arguments
     are those of `fit_law`.
 
-    Raises TableError where no cut leaves enough on both sides.
+    >>> n, tokens = np.repeat([1e7, 3e7, 1e8, 3e8], 5), np.tile([1e9, 4e9, 2e10, 1e11, 1e12], 4)
+    >>> loss = (1.8 + 480 / n**0.35 + 2100 / tokens**0.37) * np.exp(0.002 * np.sin(7 * np.arange(20)))
+    >>> table = pd.DataFrame({"n": n, "tokens": tokens, "loss": loss, "run": range(20)})
+    >>> found = backtest("hoffmann", table, cuts=2, n_boot=20)
+    >>> found.summary.query("distance == 'all'")[["method", "coverage"]].values.tolist()
+    [['kriging', 1.0], ['gauss-newton', 1.0], ['bootstrap', 1.0]]
+
+    Raises:
+        TableError: No cut leaves enough rows on both sides.
+        ConfigError: An argument is out of its range.
     """
     if cuts < 1:
         raise ConfigError(f"cuts: found {cuts!r}; accepted: 1 or more")
