@@ -21,6 +21,7 @@ from testbed.analysis.report.certificate.certificate_sentences import (
     verdict_sentence,
 )
 from testbed.analysis.report.style import configured
+from testbed.errors import FolderError
 from testbed.files import write_json
 from testbed.records import as_json
 from tests.helpers.brackets import PLACES, brackets, coordinate_table
@@ -167,6 +168,7 @@ def test_the_figure_shows_diverged_runs_and_draws_no_curve_without_an_optimum():
 def flat(made):
     """The certificate as it was written before it had parts."""
     tree = as_json(made)
+    del tree["format"]
     parts = {"brackets": tree.pop("brackets"), "grid": tree.pop("grid")}
     empty = {"corners": [], "trend": None, "rungs": [], "shifts": [], "collapse": None, "outliers": None, "runs": 0}
     return tree | empty | {"flops": 0} | (parts["brackets"] or {}) | (parts["grid"] or {})
@@ -182,6 +184,15 @@ def test_a_certificate_of_the_flat_form_is_read(tmp_path):
         assert read_certificate(tmp_path, made.config_hash) == made
         made.write(tmp_path)
         assert read_certificate(tmp_path, made.config_hash) == made
+
+
+def test_a_certificate_of_a_newer_version_is_refused(tmp_path):
+    made = certificate(brackets(lambda *_: 0.2))
+    write_json(tmp_path / FILE, as_json(made) | {"format": 3, "more": 1})
+    with pytest.raises(
+        FolderError, match="found format 3, this version of testbed reads up to format 2: update testbed"
+    ):
+        read_certificate(tmp_path, made.config_hash)
 
 
 def test_a_certificate_without_any_part_says_that_nothing_is_known():

@@ -14,9 +14,10 @@ from testbed.analysis.certificate.learning_rates import OptimumTrend, RungExcess
 from testbed.analysis.certificate.outliers import Outliers
 from testbed.errors import FolderError
 from testbed.files import write_json
-from testbed.records import Record, as_json, problem
+from testbed.records import Record, as_json, format_of, problem, too_new
 
 FILE = "certificate.json"
+_FORMAT = 2  # the latest that this version reads; in the first one all fields stood side by side
 
 TOLERANCE = 0.01  # of the loss: about the error of a small study's forecast
 
@@ -62,11 +63,11 @@ class Certificate(Record):
     brackets: BracketFindings | None = None
     transfer: Transfer | None = None
     grid: GridFindings | None = None
+    format: int = _FORMAT
 
     @model_validator(mode="before")
     @classmethod
-    def _from_the_flat_form(cls, found: Any) -> Any:
-        """Certificates were once written with the fields of all parts side by side."""
+    def _from_the_first_format(cls, found: Any) -> Any:
         if not isinstance(found, dict) or "corners" not in found:
             return found
         found = dict(found)
@@ -131,13 +132,16 @@ def read_certificate(folder: Path, config_hash: str) -> Certificate | None:
     """The certificate in `folder`, None where there is none.
 
     Raises:
-        FolderError: The file is no certificate, or that of another configuration.
+        FolderError: The file is no certificate, that of another configuration, or of a newer version.
     """
     path = folder / FILE
     if not path.exists():
         return None
+    content = path.read_bytes()
+    if newer := too_new(format_of(content), _FORMAT):
+        raise FolderError(f"{path}: {newer}")
     try:
-        found = Certificate.model_validate_json(path.read_text())
+        found = Certificate.model_validate_json(content)
     except ValidationError as error:
         raise FolderError(
             f"{path}: not a certificate ({problem(error)}); delete it and make a new one with testbed tune {folder}"

@@ -96,10 +96,10 @@ class Simulator:
         return np.asarray(np.log(law.value({name: np.array([[value]]) for name, value in theta.items()}, at)))
 
     def between(self, theta: Mapping[str, Array], rng: np.random.Generator) -> Array:
-        """Mean log losses [B, cells and target]: additive at the cells, and at the target anywhere between the laws.
+        """Mean log losses [B, cells and target] under additive laws `theta` at the cells, and between the laws at the target.
 
-        Laws that agree within a grid part beyond it, and the interval of several laws supposes that the target
-        lies between them, evenly likely.
+        Laws that agree within a grid differ beyond it, and the interval of several laws assumes that the target lies
+        anywhere between them, evenly likely.
         """
         means = log_losses(theta, self._everywhere)
         if self.target is None or len(self.laws) == 1:
@@ -113,7 +113,7 @@ class Simulator:
         return means
 
     def study(self, means: Array, rng: np.random.Generator, resamples: int) -> tuple[Fits, ...]:
-        """Every law fitted to a study of each row of means [studies, cells and target]."""
+        """Each law fitted to simulated studies, one for each row of means [studies, cells and target]."""
         cells = len(self.columns["n"])
         losses, pooled, drawn = self._losses(means[:, :cells], rng, resamples)
         fewest = min(rung.seeds for rung in self.planned)
@@ -121,7 +121,7 @@ class Simulator:
         return tuple(self._fitted(k, means, losses, pooled, drawn, inflation) for k in range(len(self.laws)))
 
     def nearest(self, k: int, means: Array) -> Array:
-        """Coordinates [B, p] of the k-th law nearest, at the cells, to mean log losses [B, cells and target]."""
+        """Coordinates [B, p] of the k-th law that fit mean log losses [B, cells and target] best at the cells."""
         return as_law(self.laws[k], means[:, : len(self.columns["n"])], self.columns, self._problem(k)[0])
 
     def natural(self, k: int, phi: Array) -> Array:
@@ -129,7 +129,7 @@ class Simulator:
         return self._problem(k)[0].natural(phi)
 
     def moved(self, k: int, phi: Array, name: str, value: float) -> Array:
-        """Coordinates [B, p] with one parameter at another value and the losses at the middle of the grid as they were."""
+        """Coordinates [B, p] with one parameter at another value, and the same losses at the middle of the grid."""
         coordinates = self._problem(k)[0]
         held = replace(coordinates, fixed={name: value})
         others = [i for i, p in enumerate(coordinates.free) if p.name != name]
@@ -145,7 +145,7 @@ class Simulator:
         return coordinates.natural(found.phi)
 
     def _losses(self, means: Array, rng: np.random.Generator, resamples: int) -> tuple[Array, Array, Array]:
-        """Means over seeds [studies, cells], pooled noise [studies], means of runs drawn again [studies, resamples, cells]."""
+        """Means over seeds [studies, cells], pooled noise [studies], and means of resampled runs [studies, resamples, cells]."""
         studies, cells = means.shape
         losses, drawn = np.empty((studies, cells)), np.empty((studies, resamples, cells))
         squares, freedom, first = np.zeros(studies), 0, 0
