@@ -11,7 +11,7 @@ from testbed.config import load_config
 from testbed.errors import BudgetReached, ConfigError
 from testbed.records import RunSpec
 from testbed.study import Study
-from testbed.study.costs import estimate
+from testbed.study.costs import estimate_costs
 from testbed.training.executors import LocalExecutor, settle_packs
 from testbed.training.executors.budget_guard import BudgetGuard
 from testbed.training.store.ledger import Entry, Ledger, Spend
@@ -139,7 +139,7 @@ def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path,
 
 
 def test_the_plan_says_what_fits(tiny_toml):
-    made = estimate(load_config(tiny_toml, ['budget.tokens="200k"']))
+    made = estimate_costs(load_config(tiny_toml, ['budget.tokens="200k"']))
     fits, beyond = made.budget_sentences()
     assert fits.startswith("budget: 4 of 8 runs fit, for ")
     assert "of 200k tokens" in fits

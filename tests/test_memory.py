@@ -8,7 +8,7 @@ from testbed.config import Train, Zipf, load_config
 from testbed.errors import ConfigError
 from testbed.records import Engine, Shape
 from testbed.study import Study
-from testbed.study.costs import estimate as estimate_study
+from testbed.study.costs import estimate_costs
 from testbed.training.data import open_source
 from testbed.training.executors import choose_packs
 from testbed.training.executors import pack_choice as packing
@@ -229,13 +229,13 @@ def test_the_fastest_is_one_of_those_that_were_tried(tiny_spec, tiny_source):
 
 
 def test_the_plan_shows_memory_and_what_does_not_fit(tiny_toml, tmp_path):
-    shown = estimate_study(load_config(tiny_toml, ["train.pack='none'", "train.micro_rows=2"]), calibrate=False)
+    shown = estimate_costs(load_config(tiny_toml, ["train.pack='none'", "train.micro_rows=2"]), calibrate=False)
     assert [run["memory_bytes"] for run in shown.as_json()["runs"]] == [estimate(s).bytes for s in shown.plan.runs]
     assert {run["micro_rows"] for run in shown.as_json()["runs"]} == {2}
     assert any(line.startswith("width 8: 2 windows a pass; ") for line in shown.sentences())
     overrides = ["model.head_size=8", "model.depth=128", "target.width=8192", "train.pack='none'"]
     giant = load_config(tiny_toml, overrides)
-    lines = estimate_study(giant, calibrate=False).sentences()
+    lines = estimate_costs(giant, calibrate=False).sentences()
     assert any(line.startswith("width 8192 does not fit: a process needs 1.65 TB of ") for line in lines)
     with pytest.raises(ConfigError, match=r"width 8192 does not fit: .*; share it among more GPUs"):
         Study.create(giant, tmp_path / "giant")

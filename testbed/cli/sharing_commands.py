@@ -67,13 +67,12 @@ def diff(
     """Hold two recipes against each other by their laws: parameters, compute multiplier, where they cross."""
     from testbed.analysis.fit.comparison.recipes import compare_recipes, sentences
     from testbed.cli.predict_commands import read_fit
-    from testbed.study.inputs import Way, doubts, fits_of, read_side
+    from testbed.study.inputs import FitSettings, comparability_warnings, fit_both, read_input
 
-    sides = tuple(read_side(path, read_fit(path) if path.suffix == ".json" else None) for path in (first, second))
-    fits = fits_of((sides[0], sides[1]), Way(law, columns.named, delta, bootstrap, seed))
-    same = sides[0].name == sides[1].name
-    names = ("A", "B") if same else (sides[0].name, sides[1].name)
-    compared = compare_recipes(*fits, names, level, seed, doubts((sides[0], sides[1]), fits))
+    a, b = (read_input(path, read_fit(path) if path.suffix == ".json" else None) for path in (first, second))
+    fits = fit_both((a, b), FitSettings(law, columns.named, delta, bootstrap, seed))
+    names = ("A", "B") if a.name == b.name else (a.name, b.name)
+    compared = compare_recipes(*fits, names, level, seed, comparability_warnings((a, b), fits))
     if out is not None:
         from testbed.analysis.report.recipes.recipe_page import save_page
 
@@ -83,8 +82,8 @@ def diff(
         return
     from testbed.analysis.report.recipes.recipe_page import loss_table, parameter_table
 
-    for side, name, fit in zip(sides, names, fits, strict=True):
-        console.say(f"{name}: {side.where}, {fit.nobs} points of {fit.n_runs} runs")
+    for name, given, fit in zip(names, (a, b), fits, strict=True):
+        console.say(f"{name}: {given.where}, {fit.nobs} points of {fit.n_runs} runs")
     print_table(parameter_table(compared))
     print_table(loss_table(compared))
     for sentence in sentences(compared):

@@ -62,9 +62,9 @@ def plan(
         plan_power(settings, noise, truth, as_json)
         return
     from testbed.analysis.report.study.tables import plan_table
-    from testbed.study.costs import estimate
+    from testbed.study.costs import estimate_costs
 
-    made = estimate(settings, calibrate)
+    made = estimate_costs(settings, calibrate)
     if as_json:
         print_json(made.as_json())
         return

@@ -1,6 +1,6 @@
-"""A study: plan, train, fit, seal, train the target, judge, report; and what is asked of a study as a whole.
+"""A study: plan, train, fit, seal, train the target, judge, report.
 
-`Study` and the steps of its plan are imported when they are first used, since they bring torch.
+`Study` and the steps of its preparation import torch, so they are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from testbed.study.study import Study, design_of, device_and_workers, engines, settle, timetable
+    from testbed.study.preparation import settle
+    from testbed.study.study import Study
 
-__all__ = ["Study", "design_of", "device_and_workers", "engines", "settle", "timetable"]
+_HOMES = {"Study": "testbed.study.study", "settle": "testbed.study.preparation"}
+
+__all__ = ["Study", "settle"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("testbed.study.study"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'testbed.study' has no attribute {name!r}")

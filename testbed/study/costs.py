@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.config import Budget, Config
-from testbed.study.study import device_and_workers, engines, settle, timetable
+from testbed.study.preparation import device_and_workers, engines, settle, timetable
 from testbed.training.executors import Engines, Timetable, settle_packs
 from testbed.training.store.ledger import Entry, Ledger
 from testbed.training.store.spending import account, affordable, missing
@@ -16,7 +16,7 @@ from testbed.units import show_count, show_seconds
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """A plan, what its runs take of memory and, where it was measured, of time."""
 
     plan: Plan
@@ -121,14 +121,14 @@ class Estimate:
         }
 
 
-def estimate(config: Config, calibrate: bool = True) -> Estimate:
+def estimate_costs(config: Config, calibrate: bool = True) -> CostEstimate:
     """Plan `config` and, if asked to, measure each shape for some steps on its device."""
-    source, made = settle(config)
+    _, made = settle(config)
     device, workers = device_and_workers(config, made.runs)
-    chosen = engines(config, made, source if calibrate else None)
+    chosen = engines(config, made, measure=calibrate)
     if not calibrate:
-        return Estimate(
+        return CostEstimate(
             settle_packs(chosen.plan, config.train) or chosen.plan, device.type, workers, chosen, None, config.budget
         )
-    measured = timetable(config, source, chosen.fitting())
-    return Estimate(measured.plan, device.type, workers, chosen, measured, config.budget)
+    measured = timetable(config, chosen.fitting())
+    return CostEstimate(measured.plan, device.type, workers, chosen, measured, config.budget)

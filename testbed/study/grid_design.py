@@ -30,6 +30,7 @@ from testbed.config import Config, load_config
 from testbed.errors import ConfigError
 from testbed.records import DataFacts, RunSpec
 from testbed.training.data import open_source
+from testbed.training.models import find_family
 from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import Rung, plan
@@ -222,21 +223,33 @@ def _finished(folder: SweepFolder | None) -> pd.DataFrame:
 
 
 def _wider(config: Config, facts: DataFacts, target_flops: float) -> Config:
-    """The configuration with the rungs and horizons between and beyond its own, as far as its target and its data go."""
+    """The configuration with rungs between its own and its target's, and horizons up to twice its largest.
+
+    No run costs more than one that may be suggested for a target of `target_flops`, or needs more tokens than there are.
+    """
+    grid = config.grid
     step = math.lcm(config.model.head_size, config.model.width_per_layer or 1)
-    widths = sorted({*config.grid.widths, *([config.target.width] if config.target else [])})
+    widths = sorted({*grid.widths, *([config.target.width] if config.target else [])})
     between = {round((low + high) / 2 / step) * step for low, high in pairwise(widths)}
-    key = "tokens" if config.grid.tokens is not None else "flops"
-    values = config.grid.tokens or config.grid.flops or ()
+    wider: dict[str, object] = {"widths": tuple(sorted({*widths, *between} - {0}))}
     most = largest_run(target_flops)
-    if key == "tokens":
-        most /= min(spec.counts.flops_per_token for spec in rung_specs(config, facts))
-        most = most if facts.train_tokens is None or config.data.repeat else min(most, facts.train_tokens)
-    further = sorted(value for value in {*values, 2 * max(values)} if value <= most) or [min(values)]
-    kept = {round(k) for k in np.linspace(0, len(further) - 1, min(len(further), _HORIZONS))}
-    update = {"widths": tuple(sorted({*widths, *between} - {0})), key: tuple(further[k] for k in sorted(kept))}
-    grid = config.grid.model_copy(update={**update, "design": None, "budget": None})
-    return config.model_copy(update={"grid": grid})
+    if grid.tokens is None:
+        wider["flops"] = _further(grid.flops or (), most)
+    else:
+        family = find_family(config.model.family)
+        smallest = family.shape(min(grid.widths), config.model, facts.vocab_size, facts.seq_len)
+        most_tokens = most / family.counts(smallest).flops_per_token
+        if facts.train_tokens is not None and not config.data.repeat:
+            most_tokens = min(most_tokens, facts.train_tokens)
+        wider["tokens"] = _further(grid.tokens, most_tokens)
+    return config.model_copy(update={"grid": grid.model_copy(update={**wider, "design": None, "budget": None})})
+
+
+def _further(values: tuple[int, ...], most: float) -> tuple[int, ...]:
+    """At most _HORIZONS of the values and twice the largest, none above `most`; the smallest if all are."""
+    allowed = sorted(value for value in {*values, 2 * max(values)} if value <= most) or [min(values)]
+    kept = {round(k) for k in np.linspace(0, len(allowed) - 1, min(len(allowed), _HORIZONS))}
+    return tuple(allowed[k] for k in sorted(kept))
 
 
 def _with_flops(target: dict[str, float], candidates: Candidates) -> dict[str, float]:

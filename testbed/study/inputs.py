@@ -1,7 +1,7 @@
-"""One side of a comparison: a sweep's folder or archive, anyone's table, or a fit; what it says of its data.
+"""The inputs of `testbed diff`: a sweep's folder or archive, a table, or a fit; and whether two of them are comparable.
 
-Two laws can be held against each other where losses are of the same text in the same tokens and N is
-counted alike; what stands against that is a finding.
+Two laws are comparable if their losses are of the same text in the same tokens and N is counted alike. Whatever is
+against that, or cannot be known, is a warning.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from testbed.training.store.sweep_points import sweep_points
 
 
 @dataclass(frozen=True)
-class Side:
-    """A table of runs or a fit, what it is called and where it is from; `facts` and `n` where a sweep tells them."""
+class ComparisonInput:
+    """A table of runs or a fit, its name, and the file it is from; `facts` and `n` are known of a sweep only."""
 
     name: str
     where: str
@@ -37,8 +37,8 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How tables are fitted: the law (that of a given fit, where there is one), columns, and resamples."""
+class FitSettings:
+    """How tables are fitted: the law (None: that of a given fit, or hoffmann), columns, Huber width and resamples."""
 
     law: str | None
     columns: dict[str, str]
@@ -47,10 +47,15 @@ class Way:
     seed: int
 
 
-def read_side(path: Path, fit: Fit | None = None) -> Side:
-    """What `path` holds; `fit` is given where it is a FIT.json that was read already."""
+def read_input(path: Path, fit: Fit | None = None) -> ComparisonInput:
+    """The input at `path`; `fit` is given if it is a FIT.json, already read.
+
+    Raises:
+        FolderError: The archive or folder cannot be read.
+        TableError: There is no table of annealed losses in it.
+    """
     if fit is not None:
-        return Side(_called(path.stem), str(path), None, fit)
+        return ComparisonInput(_title(path.stem), str(path), None, fit)
     if path.is_dir():
         return _of_sweep(SweepFolder.open(path), str(path))
     if path.suffix == ".zip":
@@ -58,21 +63,23 @@ def read_side(path: Path, fit: Fit | None = None) -> Side:
             unpack(path, Path(folder, "sweep"))
             return _of_sweep(SweepFolder.open(Path(folder, "sweep")), str(path))
     table = annealed_only(without_target(read_table(path), str(path)), str(path))
-    return Side(_called(path.name.split(".")[0]), str(path), table)
+    return ComparisonInput(_title(path.name.split(".")[0]), str(path), table)
 
 
-def fits_of(sides: tuple[Side, Side], way: Way) -> tuple[Fit, Fit]:
-    """Both sides' fits of one law, with the same loss and Huber width where a fit is given."""
-    given = next((side.fit for side in sides if side.fit is not None), None)
-    if given is not None and way.law not in (None, given.law.name):
-        raise ConfigError(f"--law: found {way.law}, but the fit given is of {given.law.name}")
-    first, second = (_fit(side, given, way) for side in sides)
+def fit_both(inputs: tuple[ComparisonInput, ComparisonInput], settings: FitSettings) -> tuple[Fit, Fit]:
+    """Fit both inputs with one law; if one is a fit, the other is fitted with its loss and Huber width."""
+    given = next((one.fit for one in inputs if one.fit is not None), None)
+    if given is not None and settings.law not in (None, given.law.name):
+        raise ConfigError(f"--law: found {settings.law}, but the fit given is of {given.law.name}")
+    first, second = (_fit(one, given, settings) for one in inputs)
     return first, second
 
 
-def doubts(sides: tuple[Side, Side], fits: tuple[Fit, Fit]) -> tuple[Finding, ...]:
-    """Why the two are not comparable, or not known to be."""
-    names = [side.name for side in sides]
+def comparability_warnings(
+    inputs: tuple[ComparisonInput, ComparisonInput], fits: tuple[Fit, Fit]
+) -> tuple[Finding, ...]:
+    """Why the two inputs are not comparable, or not known to be."""
+    names = [one.name for one in inputs]
     found = []
     for column, code, what in (("n", "other-n", "N"), ("loss", "other-loss", "the loss")):
         used = [fit.columns[column] for fit in fits]
@@ -85,7 +92,7 @@ def doubts(sides: tuple[Side, Side], fits: tuple[Fit, Fit]) -> tuple[Finding, ..
                     dict(zip(names, used, strict=True)),
                 )
             )
-    found += _other_data(sides, names)
+    found += _other_data(inputs, names)
     low, high = (max(span(fit)[0] for fit in fits), min(span(fit)[1] for fit in fits))
     if low > high:
         found.append(
@@ -107,10 +114,10 @@ def doubts(sides: tuple[Side, Side], fits: tuple[Fit, Fit]) -> tuple[Finding, ..
     return tuple(found)
 
 
-def _other_data(sides: tuple[Side, Side], names: list[str]) -> list[Finding]:
-    first, second = (side.facts for side in sides)
+def _other_data(inputs: tuple[ComparisonInput, ComparisonInput], names: list[str]) -> list[Finding]:
+    first, second = (one.facts for one in inputs)
     if first is None or second is None:
-        unknown = " and ".join(side.where for side in sides if side.facts is None)
+        unknown = " and ".join(one.where for one in inputs if one.facts is None)
         return [
             Finding(
                 "unknown-data",
@@ -136,32 +143,32 @@ def _other_data(sides: tuple[Side, Side], names: list[str]) -> list[Finding]:
     return []
 
 
-def _called(name: str) -> str:
+def _title(name: str) -> str:
     """A file's name as a title: plain letters, not too many."""
     return re.sub(r"[^\w.+-]+", "_", name)[:40] or "_"
 
 
-def _of_sweep(sweep: SweepFolder, where: str) -> Side:
+def _of_sweep(sweep: SweepFolder, where: str) -> ComparisonInput:
     table = sweep_points(sweep)
     if table.empty:
         raise TableError(f"{where}: no finished run yet; testbed train {where} goes on with them")
     table = annealed_only(without_target(table, where), where)
-    return Side(sweep.config.name, where, table, facts=sweep.specs[0].data, n=sweep.config.forecast.n)
+    return ComparisonInput(sweep.config.name, where, table, facts=sweep.specs[0].data, n=sweep.config.forecast.n)
 
 
-def _fit(side: Side, given: Fit | None, way: Way) -> Fit:
-    if side.fit is not None:
-        return side.fit
-    assert side.table is not None
-    columns = ({"n": side.n} if side.n else {}) | way.columns
+def _fit(one: ComparisonInput, given: Fit | None, settings: FitSettings) -> Fit:
+    if one.fit is not None:
+        return one.fit
+    assert one.table is not None
+    columns = ({"n": one.n} if one.n else {}) | settings.columns
     alike = {} if given is None else {"loss": given.loss, "space": given.space, "fixed": given.fixed}
     return fit_law(
-        way.law or (given.law if given is not None else "hoffmann"),
-        side.table,
+        settings.law or (given.law if given is not None else "hoffmann"),
+        one.table,
         columns=columns,
-        delta=way.delta if given is None else given.delta,
-        n_boot=way.bootstrap,
-        seed=way.seed,
-        where=side.where,
+        delta=settings.delta if given is None else given.delta,
+        n_boot=settings.bootstrap,
+        seed=settings.seed,
+        where=one.where,
         **alike,  # type: ignore[arg-type]
     )

@@ -6,86 +6,27 @@ cannot start before its forecast is sealed.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from testbed.analysis.certificate.certificate import read_certificate
 from testbed.analysis.fit import Fit
-from testbed.analysis.forecast import Circumstances, check_design, check_remaining, fit_laws, judge, make_forecast
+from testbed.analysis.forecast import Circumstances, check_remaining, fit_laws, judge, make_forecast
 from testbed.analysis.report.study.contents import Contents, write_page
 from testbed.config import Config
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.files import stay_inside
-from testbed.points import key_columns, write_table
-from testbed.records import DataFacts, Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
-from testbed.study.grid_design import chosen_rungs
-from testbed.training.data import TokenSource, open_source
-from testbed.training.executors import (
-    Engines,
-    Timetable,
-    Watcher,
-    choose_engines,
-    choose_packs,
-    default_workers,
-    make_executor,
-    settle_packs,
-    tracked,
-    train_all,
-)
+from testbed.points import write_table
+from testbed.records import Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
+from testbed.study.preparation import device_and_workers, engines, settle, timetable, varied_columns
+from testbed.training.executors import Watcher, make_executor, settle_packs, tracked, train_all
 from testbed.training.store import SweepFolder, now
 from testbed.training.store.cells import diverged, failed, missing_cells, retried, unfinished
 from testbed.training.store.sweep_points import sweep_points
-from testbed.training.sweep import Plan, Rung, design_warnings, plan, retries, rungs
-from testbed.training.train import choose_device
+from testbed.training.sweep import design_warnings, retries
 from testbed.version import versions
-
-
-def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]:
-    """Open the data, plan every run, and make sure that the forecast can be made of them.
-
-    A design is chosen once: of a configuration that has its folder at `path` it is what stands there.
-    """
-    source = open_source(config.data)
-    made = plan(config, lambda data: open_source(data).facts, design_of(config, source.facts, path))
-    if made.target:
-        seeds = Counter(design for spec in made.grid for design in spec.designs)
-        check_design(config.forecast, len(seeds), min(seeds.values()), _varied_columns(made.target[0]))
-    return source, made
-
-
-def design_of(config: Config, facts: DataFacts, path: Path | None = None) -> tuple[Rung, ...] | None:
-    """The rungs of grid.design, as the configuration's folder at `path` has them or as chosen now; None for a whole grid."""
-    if config.grid.design is not None and path is not None and SweepFolder.exists(path):
-        folder = SweepFolder.open(path)
-        if folder.config.hash() == config.hash():
-            return rungs(folder.of_role("grid"))
-    return chosen_rungs(config, facts)
-
-
-def device_and_workers(config: Config, specs: Sequence[RunSpec]) -> tuple[torch.device, int]:
-    """Where the configuration has runs trained, and by how many worker processes."""
-    device = choose_device(config.execution.device)
-    return device, config.execution.workers or default_workers(device, specs)
-
-
-def engines(config: Config, made: Plan, source: TokenSource | None) -> Engines:
-    """The plan with its micro-batches chosen for the configuration's device, by measuring too if a source is given."""
-    device, workers = device_and_workers(config, made.runs)
-    return choose_engines(made, config.train, device, workers, None if source is None else _source_of(config))
-
-
-def timetable(config: Config, source: TokenSource, made: Plan) -> Timetable:
-    """The plan with its packs chosen by measuring on the configuration's device, and how long it takes."""
-    device, workers = device_and_workers(config, made.runs)
-    return choose_packs(made, config.train, _source_of(config), device, workers)
-
-
-def _source_of(config: Config) -> Callable[[RunSpec], TokenSource]:
-    return lambda spec: open_source(config.at(spec.cell).data)
 
 
 class Study:
@@ -99,13 +40,13 @@ class Study:
     def create(cls, config: Config, path: Path | None = None) -> Study:
         """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
         path = path or config.home
-        source, made = settle(config, path)
+        _, made = settle(config, path)
         seconds = None
         if not SweepFolder.exists(path):
-            made = engines(config, made, source).fitting()
+            made = engines(config, made, measure=True).fitting()
             settled = settle_packs(made, config.train)
             if settled is None or (config.budget and config.budget.device_minutes):
-                measured = timetable(config, source, made)
+                measured = timetable(config, made)
                 settled, seconds = measured.plan, measured.run_seconds
             made = settled
         folder = SweepFolder.create(path, config, made.runs)
@@ -288,11 +229,5 @@ class Study:
             n_params_total=first.counts.n_params_total,
             tokens=first.horizons[-1].tokens,
             flops=first.horizons[-1].tokens * first.counts.flops_per_token,
-            columns=_varied_columns(first),
+            columns=varied_columns(first),
         )
-
-
-def _varied_columns(spec: RunSpec) -> dict[str, float]:
-    """A run's values of what the grid varies, by their columns in the points table."""
-    names = key_columns(spec.cell)
-    return {names[key]: float(value) for key, value in spec.cell.items() if not isinstance(value, str)}

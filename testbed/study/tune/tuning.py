@@ -16,7 +16,8 @@ from testbed.analysis.certificate.outliers import find_outliers
 from testbed.config import Config, differences
 from testbed.errors import FolderError
 from testbed.records import RunSpec
-from testbed.study.study import Study, design_of, timetable
+from testbed.study.preparation import design_of, timetable
+from testbed.study.study import Study
 from testbed.study.tune.brackets import Brackets, factor_of
 from testbed.study.tune.coordinate_run import coordinates
 from testbed.training.data import TokenSource, open_source
@@ -42,7 +43,7 @@ class Tuning:
         chosen = design_of(config, source.facts, study)
         made, specs = plan(config, source.facts, chosen), brackets.specs(config, source.facts, chosen)
         if not SweepFolder.exists(path):
-            return cls(SweepFolder.create(path, config, _packed(specs, config, source)), source, made)
+            return cls(SweepFolder.create(path, config, _packed(specs, config)), source, made)
         folder = SweepFolder.open(path)
         changed = differences(folder.config.identity(), config.identity())
         if changed:
@@ -60,7 +61,7 @@ class Tuning:
         there = {spec.planned_id for spec in folder.specs}
         lacking = tuple(spec for spec in specs if spec.planned_id not in there)
         folder = SweepFolder(path, config, folder.specs)
-        return cls(folder.extended(_packed(lacking, config, source)) if lacking else folder, source, made)
+        return cls(folder.extended(_packed(lacking, config)) if lacking else folder, source, made)
 
     @property
     def flops(self) -> int:
@@ -159,7 +160,7 @@ def _complete(study: Study) -> bool:
     return all(study.folder.run(spec).state() == "done" for spec in study.grid)
 
 
-def _packed(specs: tuple[RunSpec, ...], config: Config, source: TokenSource) -> tuple[RunSpec, ...]:
-    """The same runs, with the packs that the configuration says or that a measurement chooses."""
+def _packed(specs: tuple[RunSpec, ...], config: Config) -> tuple[RunSpec, ...]:
+    """The same runs with their packs: the configuration's, or those that a measurement chooses."""
     made = Plan(specs, (), ())
-    return (settle_packs(made, config.train) or timetable(config, source, made).plan).grid
+    return (settle_packs(made, config.train) or timetable(config, made).plan).grid
