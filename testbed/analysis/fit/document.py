@@ -20,7 +20,6 @@ from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import LAWS, Law, find_law, plain_formula
 from testbed.errors import TableError
 from testbed.points import canonical, fit_columns, points_digest
-from testbed.records import problem, too_new
 from testbed.version import versions
 
 _FORMAT = 1
@@ -81,6 +80,8 @@ def as_text(fit: Estimate, level: float) -> str:
 
 def read(document: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The fields of the estimate that `to_dict` wrote; TableError where it is none, or its points were changed."""
+    from testbed.records import problem, too_new  # the models of all records, which a fit of a table does not need
+
     found = document.get("format")
     if newer := too_new(found, _FORMAT):
         raise TableError(f"{where}: {newer}")

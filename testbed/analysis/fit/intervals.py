@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 
 from testbed.analysis.fit.estimate import Estimate
@@ -108,9 +109,11 @@ def _profile_ends(fit: Estimate, name: str, level: float) -> tuple[float, float]
 
 
 def _crossing(fit: Estimate, name: str, inner: float, outer: float, theta: dict[str, float], threshold: float) -> float:
-    from scipy.optimize import brentq  # slow to import
-
-    return float(brentq(lambda at: _held(fit, name, at, theta)[0] - threshold, inner, outer, xtol=1e-12, rtol=1e-6))
+    return float(
+        scipy.optimize.brentq(
+            lambda at: _held(fit, name, at, theta)[0] - threshold, inner, outer, xtol=1e-12, rtol=1e-6
+        )
+    )
 
 
 def _held(fit: Estimate, name: str, value: float, start: dict[str, float]) -> tuple[float, dict[str, float]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from testbed.analysis.fit.kernels import Kernel
@@ -159,9 +160,9 @@ def bracketed_minimum(
 
 def _log_normaliser(delta: float) -> float:
     """Log of the integral of exp(-H_delta)."""
-    from scipy.special import erf
-
-    return float(np.log(np.sqrt(2 * np.pi) * erf(delta / np.sqrt(2)) + 2 / delta * np.exp(-(delta**2) / 2)))
+    return float(
+        np.log(np.sqrt(2 * np.pi) * scipy.special.erf(delta / np.sqrt(2)) + 2 / delta * np.exp(-(delta**2) / 2))
+    )
 
 
 def _vertex(kernel: Kernel, y: Array, weights: Array, phi: Array) -> tuple[Array, float]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 
 from testbed.errors import ConfigError, TableError
@@ -88,10 +89,10 @@ class IsoflopBudget:
             return np.where(inside, at + centre, np.nan), np.where(inside, level + at * tilt / 2, np.nan)
 
     def _spline(self, losses: Array) -> tuple[Array, Array]:
-        from scipy.interpolate import Akima1DInterpolator  # slow to import, and only needed here
-
         grid = np.linspace(self.log_n[0], self.log_n[-1], _STEPS * (len(self.log_n) - 1))
-        values = np.exp(Akima1DInterpolator(self.log_n, np.log(np.maximum(losses, _SMALL)), axis=1)(grid))
+        values = np.exp(
+            scipy.interpolate.Akima1DInterpolator(self.log_n, np.log(np.maximum(losses, _SMALL)), axis=1)(grid)
+        )
         at = np.argmin(values, axis=1)
         inside = (at > 0) & (at < len(grid) - 1)
         return np.where(inside, grid[at], np.nan), np.where(inside, values[np.arange(len(at)), at], np.nan)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from testbed.analysis.fit.frontier import best_sizes
 from testbed.analysis.fit.result import Fit
@@ -97,7 +97,7 @@ def _between(budgets: Array, losses: Array, fine: Array) -> Array:
     """Rows read at `fine` by cubic splines, by straight lines where some values are nan."""
     whole = np.isfinite(losses).all(axis=1)
     read = np.empty((len(losses), len(fine)))
-    read[whole] = CubicSpline(budgets, losses[whole], axis=1)(fine)
+    read[whole] = scipy.interpolate.CubicSpline(budgets, losses[whole], axis=1)(fine)
     for k in np.flatnonzero(~whole):
         read[k] = np.interp(fine, budgets, losses[k])
     return read

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy  # its submodules are loaded when they are first used: linalg and optimize take a while
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, lapack
 
 Array = NDArray[np.float64]
 
@@ -101,16 +101,16 @@ class Solved:
 
     @classmethod
     def _with(cls, cholesky: Array, slopes: Array, precision: Array) -> Solved:
-        across = cho_solve((cholesky, True), slopes, check_finite=False)
+        across = scipy.linalg.cho_solve((cholesky, True), slopes, check_finite=False)
         return cls(cholesky, across, _cholesky(slopes.T @ across + np.diag(precision)))
 
     def inverse(self, vectors: Array) -> Array:
         """K^-1 times vectors [n, ...]."""
-        return np.asarray(cho_solve((self.cholesky, True), vectors, check_finite=False))
+        return np.asarray(scipy.linalg.cho_solve((self.cholesky, True), vectors, check_finite=False))
 
     def parameters(self, vectors: Array) -> Array:
         """A^-1 times vectors [p, ...]."""
-        return np.asarray(cho_solve((self.factor, True), vectors, check_finite=False))
+        return np.asarray(scipy.linalg.cho_solve((self.factor, True), vectors, check_finite=False))
 
 
 def likeliest(covariance: Covariance, residuals: Array, slopes: Array, precision: Array, start: Array) -> Array:
@@ -118,8 +118,6 @@ def likeliest(covariance: Covariance, residuals: Array, slopes: Array, precision
 
     `residuals` [n] are of the law at its parameters' prior means, `slopes` [n, p] its derivatives.
     """
-    from scipy.optimize import minimize  # slow to import
-
     mean, sd = covariance.prior
     scale = float(np.sqrt(np.mean(residuals**2)))
     high = np.log(np.maximum(3 * covariance.unit, 10 * scale))
@@ -130,7 +128,7 @@ def likeliest(covariance: Covariance, residuals: Array, slopes: Array, precision
     def objective(sizes: Array) -> tuple[float, Array]:
         return _restricted(covariance, residuals, slopes, precision, sizes)
 
-    found = minimize(
+    found = scipy.optimize.minimize(
         objective,
         np.clip(start, lows, highs),
         jac=True,
@@ -180,7 +178,7 @@ def _cholesky(matrix: Array) -> Array:
     for ridge in (0.0, 1e-14, 1e-12, 1e-10, 1e-8):
         ridged = matrix + ridge * size * np.eye(len(matrix)) if ridge else matrix
         try:
-            return np.asarray(cholesky(ridged, lower=True, check_finite=False), np.float64)
+            return np.asarray(scipy.linalg.cholesky(ridged, lower=True, check_finite=False), np.float64)
         except np.linalg.LinAlgError:
             continue
     raise np.linalg.LinAlgError("a covariance that is not positive definite")
@@ -188,5 +186,5 @@ def _cholesky(matrix: Array) -> Array:
 
 def _inverse(cholesky: Array) -> Array:
     """The inverse of a matrix from its lower factor, at half the cost of `cho_solve` with the identity."""
-    lower, _ = lapack.dpotri(cholesky, lower=1)
+    lower, _ = scipy.linalg.lapack.dpotri(cholesky, lower=1)
     return np.asarray(np.tril(lower) + np.tril(lower, -1).T)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from testbed.analysis.fit.coordinates import Coordinates
 from testbed.analysis.fit.estimate import Estimate, robust_sd
@@ -102,7 +102,7 @@ class Kriging:
             mean[rows] += near @ self.pulled
             left = slopes[rows] - near @ self.solved.across
             parameters[rows] = (left * self.solved.parameters(left.T).T).sum(axis=1)
-            known = solve_triangular(self.solved.cholesky, near.T, lower=True, check_finite=False)
+            known = scipy.linalg.solve_triangular(self.solved.cholesky, near.T, lower=True, check_finite=False)
             discrepancy[rows] = size**2 - (known**2).sum(axis=0)
         return mean, np.maximum(parameters, 0.0), np.maximum(discrepancy, 0.0)
 
