@@ -10,24 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import vl_convert
-
 from testbed.analysis.fit import Fit
 from testbed.analysis.report.fit import extrapolation as fit_extrapolation
 from testbed.analysis.report.fit import parameters as fit_parameters
 from testbed.analysis.report.fit import plane as fit_plane
 from testbed.analysis.report.fit import response as fit_response
 from testbed.analysis.report.fit.fit_page import page
+from testbed.analysis.report.pages import PICTURES
 from testbed.analysis.report.style import configured
 from testbed.errors import ConfigError
 from testbed.files import replacing
-
-_PNG_SCALE = 2
-_PICTURES: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    ".svg": lambda chart: vl_convert.vegalite_to_svg(chart).encode(),
-    ".png": lambda chart: bytes(vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)),
-    ".pdf": lambda chart: bytes(vl_convert.vegalite_to_pdf(chart)),
-}
 
 
 def figure_names(fit: Fit) -> tuple[str, ...]:
@@ -95,24 +87,24 @@ def save_figures(
         ConfigError: Another ending, a picture without `figure`, or a figure that the fit does not have.
     """
     ending = path.suffix.lower()
-    if ending not in ("", ".html", *_PICTURES):
+    if ending not in ("", ".html", *PICTURES):
         raise ConfigError(
-            f"{path}: found the ending {path.suffix}; accepted: .html, {', '.join(_PICTURES)}, or a folder"
+            f"{path}: found the ending {path.suffix}; accepted: .html, {', '.join(PICTURES)}, or a folder"
         )
-    if ending in _PICTURES and figure is None:
+    if ending in PICTURES and figure is None:
         names = ", ".join(figure_names(fit))
         raise ConfigError(
             f"{path}: a {ending} holds one figure; say which (--figure {names}), or give .html for a page"
         )
     charts = figures_of(fit, level, target, colour_by, figure)
     specifications = {name: chart.to_dict() for name, chart in charts.items()}
-    if ending in _PICTURES:
-        return _written({path: _PICTURES[ending](specifications[str(figure)])})
+    if ending in PICTURES:
+        return _written({path: PICTURES[ending](specifications[str(figure)])})
     if ending:
         return _written({path: page(fit, specifications, level).encode()})
     files = {path / "index.html": page(fit, specifications, level).encode()}
     for name, specification in specifications.items():
-        files |= {path / f"{name}{kind}": _PICTURES[kind](specification) for kind in (".svg", ".png")}
+        files |= {path / f"{name}{kind}": PICTURES[kind](specification) for kind in (".svg", ".png")}
     return _written(files)
 
 

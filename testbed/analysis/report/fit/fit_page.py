@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import vl_convert
-from jinja2 import Environment, PackageLoader, select_autoescape
-from latex2mathml.converter import convert as mathml
-from markupsafe import Markup
 
 from testbed.analysis.fit import Fit
-from testbed.analysis.report.study.study_page import shown
+from testbed.analysis.report.pages import formula, page_html, shown
 from testbed.analysis.report.study.tables import TextTable
-from testbed.analysis.report.style import brief, in_script, letter
+from testbed.analysis.report.style import brief, letter
 from testbed.units import show_count
 
 _TITLES = {
@@ -29,20 +25,17 @@ _TITLES = {
 
 def page(fit: Fit, specifications: dict[str, dict[str, Any]], level: float) -> str:
     """The page as HTML; `specifications` are the figures' by name, `level` is that of the intervals."""
-    environment = Environment(
-        loader=PackageLoader("testbed.analysis.report", "."), autoescape=select_autoescape(["j2"])
-    )
-    return environment.get_template("fit/fit.html.j2").render(
+    return page_html(
+        "fit/fit.html.j2",
+        specifications,
         name=fit.law.name,
-        formula=Markup(mathml(fit.law.formula)),  # noqa: S704
+        formula=formula(fit.law),
         source=fit.law.source,
         sentence=_sentence(fit),
         findings=fit.diagnostics(),
         parameters=shown(_parameters(fit, level)),
         facts=shown(_facts(fit)),
         figures=[(name, _TITLES[name], each["description"]) for name, each in specifications.items()],
-        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        specifications=in_script(specifications),
     )
 
 

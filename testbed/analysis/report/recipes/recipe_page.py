@@ -9,16 +9,12 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
-from jinja2 import Environment, PackageLoader, select_autoescape
-from latex2mathml.converter import convert as mathml
-from markupsafe import Markup
 
 from testbed.analysis.fit.comparison.recipes import RecipeComparison, sentences
 from testbed.analysis.report.fit.response import thinned
-from testbed.analysis.report.study.study_page import shown
+from testbed.analysis.report.pages import formula, page_html, shown
 from testbed.analysis.report.study.tables import TextTable
-from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, axis, brief, configured, in_script, letter
+from testbed.analysis.report.style import BLUE, GREY, INK, ORANGE, axis, brief, configured, letter
 from testbed.errors import ConfigError
 from testbed.files import write_text
 from testbed.units import show_count
@@ -67,21 +63,18 @@ def save_page(compared: RecipeComparison, path: Path) -> None:
         raise ConfigError(f"{path}: found the ending {path.suffix!r}; accepted: .html")
     charts = {"frontiers": _frontiers(compared), "multiplier": _multiplier(compared)}
     specifications = {name: configured(chart).to_dict() for name, (chart, _) in charts.items()}
-    environment = Environment(
-        loader=PackageLoader("testbed.analysis.report", "."), autoescape=select_autoescape(["j2"])
-    )
     law = compared.first.law
-    page = environment.get_template("fit/fit.html.j2").render(
+    page = page_html(
+        "fit/fit.html.j2",
+        specifications,
         name=" against ".join(compared.names),
-        formula=Markup(mathml(law.formula)),  # noqa: S704
+        formula=formula(law),
         source=law.source,
         sentence=" ".join(sentences(compared)),
         findings=compared.warnings,
         parameters=shown(parameter_table(compared, greek=True)),
         facts=shown(loss_table(compared)),
         figures=[(name, _TITLES[name], caption) for name, (_, caption) in charts.items()],
-        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        specifications=in_script(specifications),
     )
     write_text(path, page)
 

@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import vl_convert
-from jinja2 import Environment, PackageLoader, select_autoescape
-from latex2mathml.converter import convert as mathml
-from markupsafe import Markup
 
 from testbed.analysis.certificate.certificate import Certificate
 from testbed.analysis.fit import Fit
@@ -21,33 +17,23 @@ from testbed.analysis.report.certificate.certificate_sentences import (
     rungs_table,
     verdict_sentence,
 )
+from testbed.analysis.report.pages import PICTURES, formula, page_html, shown
 from testbed.analysis.report.study import sentences, study_figures, tables
 from testbed.analysis.report.study.contents import Contents
-from testbed.analysis.report.style import configured, in_script
+from testbed.analysis.report.style import configured
 from testbed.files import replacing, write_text
 from testbed.records import Forecast, Verdict
 from testbed.units import show_count
-
-_PNG_SCALE = 2
 
 
 def render(folder: Path, contents: Contents) -> Path:
     """Write index.html and its figures into `folder`, and return the page's path."""
     charts = {name: configured(chart).to_dict() for name, chart in _charts(contents).items()}
     for name, chart in charts.items():
-        write_text(folder / f"{name}.svg", vl_convert.vegalite_to_svg(chart))
-        with replacing(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE))
-    environment = Environment(
-        loader=PackageLoader("testbed.analysis.report", "."), autoescape=select_autoescape(["j2"])
-    )
-    page = environment.get_template("study/page.html.j2").render(
-        **_text(contents),
-        figures=list(charts),
-        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
-        specifications=in_script(charts),
-    )
-    write_text(folder / "index.html", page)
+        for ending in (".svg", ".png"):
+            with replacing(folder / f"{name}{ending}") as temporary:
+                temporary.write_bytes(PICTURES[ending](chart))
+    write_text(folder / "index.html", page_html("study/page.html.j2", charts, **_text(contents), figures=list(charts)))
     return folder / "index.html"
 
 
@@ -124,18 +110,8 @@ def _law(fit: Fit) -> dict[str, Any]:
     rms = math.sqrt(float(np.mean(fit.resid**2)))
     return {
         "name": fit.law.name,
-        "formula": Markup(mathml(fit.law.formula)),  # noqa: S704
+        "formula": formula(fit.law),
         "source": fit.law.source,
         "rms": f"{100 * rms:.2f} %",
         "table": shown(tables.fit_table(fit, fit.conf_int(0.1), 0.9)),
     }
-
-
-def shown(table: tables.TextTable) -> dict[str, Any]:
-    """A table for the template, which sets the columns of numbers flush right."""
-    numeric = [
-        all(not row[i] or row[i].lstrip("+-")[:1].isdigit() for row in table.rows)
-        and " to " not in "".join(r[i] for r in table.rows)
-        for i in range(len(table.titles))
-    ]
-    return {"titles": table.titles, "rows": table.rows, "numeric": numeric}
