@@ -8,6 +8,8 @@ import pytest
 
 # module -> the public names in it that have to have an example
 EXAMPLES = {
+    "testbed.analysis.design.power": ["power"],
+    "testbed.analysis.design.suggest": ["suggest_for_table"],
     "testbed.analysis.fit.comparison.compare": ["compare"],
     "testbed.analysis.fit.comparison.conventions": ["convention_table"],
     "testbed.analysis.fit.comparison.recipes": ["compare_recipes"],
@@ -15,6 +17,7 @@ EXAMPLES = {
     "testbed.analysis.fit.heldout.backtest": ["backtest"],
     "testbed.analysis.fit.regressor": ["ScalingLawRegressor"],
     "testbed.analysis.fit.result": ["Fit"],
+    "testbed.analysis.forecast.rule": ["make_forecast"],
     "testbed.analysis.laws": ["find_law"],
     "testbed.analysis.laws.law": ["Law", "Parameter"],
     "testbed.points.columns": ["canonical", "key_columns"],
