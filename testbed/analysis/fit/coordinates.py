@@ -1,8 +1,8 @@
 """The coordinates that the solver moves in: logarithms, centred on the data.
 
 An amplitude is replaced by the log of its term at the centre of the data, a constant or a scale by
-its log, a fraction by its logit; an exponent or a real stays itself. So no two coordinates trade off
-by construction, and every parameter keeps its domain. Parameters held at a value have no coordinate.
+its log, a fraction by its logit; an exponent or a real stays as it is. So the coordinates are nearly
+uncorrelated, and every parameter keeps its domain. Parameters held at a value have no coordinate.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Coordinates:
         return coordinate
 
     def _edges(self, p: Parameter) -> tuple[float, float]:
-        """How far a search may go: to where a parameter has stopped to mean anything."""
+        """The lowest and highest coordinate that a search may reach; beyond them a parameter has no meaning."""
         if p.role in ("amplitude", "constant"):
             return self._floor(p), np.inf
         if p.role == "exponent":

@@ -26,7 +26,7 @@ _FORMAT = 1
 
 
 def to_dict(fit: Estimate, level: float) -> dict[str, Any]:
-    """Everything a fit is, as JSON values; `level` is that of the intervals, which are there to be read."""
+    """The whole fit as JSON values; `level` is that of the intervals, which are for readers only."""
     return summary_dict(fit, level) | {
         "format": _FORMAT,
         "search": vars(fit.search),
@@ -39,7 +39,7 @@ def to_dict(fit: Estimate, level: float) -> dict[str, Any]:
 
 
 def summary_dict(fit: Estimate, level: float) -> dict[str, Any]:
-    """What a reader asks of a fit first, as JSON values."""
+    """Law, parameters, intervals, objective, options and counts of a fit as JSON values."""
     bounds = intervals(fit, level, "percentile") if len(fit.resamples) >= LEAST_RESAMPLES else None
     return {
         "law": _law_name(fit.law),
@@ -62,7 +62,7 @@ def summary_dict(fit: Estimate, level: float) -> dict[str, Any]:
 
 
 def as_text(fit: Estimate, level: float) -> str:
-    """See `Fit.summary`."""
+    """The fit as text: law, table, objective, criteria, and the parameters with their errors (see `Fit.summary`)."""
     bounds = intervals(fit, level, "percentile")
     head = [
         f"{fit.law.name}: {plain_formula(fit.law)}  ({fit.law.source})",
@@ -122,7 +122,7 @@ class _Search(BaseModel):
 
 
 class _Document(BaseModel):
-    """What is read of a document; what is there for readers only is passed over."""
+    """The fields of a document that are read back; those for readers only are ignored."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 

@@ -53,7 +53,7 @@ class Estimate:
 
     @cached_property
     def problem(self) -> Problem:
-        """What was minimised."""
+        """The minimisation problem whose optimum this is."""
         prepared = self.law.prepare(self.rows.columns)
         coordinates = Coordinates.of(self.law, prepared, self.rows.y, self.space, self.fixed)
         return Problem(coordinates, prepared, self.loss, self.delta)
@@ -96,7 +96,7 @@ class Estimate:
 
     @property
     def in_words(self) -> str:
-        """What was minimised, as a phrase."""
+        """The objective as a phrase, such as "sum of absolute deviations of log loss"."""
         of = f"of {'log ' if self.space == 'log' else ''}{self.law.response}"
         return {
             "huber": f"sum of Huber losses {of}, delta {self.delta:g}",
@@ -107,17 +107,17 @@ class Estimate:
 
     @property
     def nobs(self) -> int:
-        """Rows that were fitted."""
+        """The number of fitted rows."""
         return len(self.rows.y)
 
     @property
     def n_runs(self) -> int:
-        """Runs behind the rows: the effective number of observations."""
+        """The number of runs behind the rows: the effective number of observations."""
         return self.rows.n_runs
 
     @property
     def df_resid(self) -> int:
-        """Rows less free parameters."""
+        """Residual degrees of freedom: rows less free parameters."""
         return self.nobs - len(self.problem.coordinates.free)
 
     @property
@@ -148,7 +148,7 @@ class Estimate:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion; the scale counts as a parameter."""
+        """Akaike's information criterion; the scale counts as a parameter."""
         return 2 * self._counted - 2 * self.llf
 
     @property
@@ -159,7 +159,7 @@ class Estimate:
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion."""
+        """The Bayesian information criterion; the scale counts as a parameter."""
         return self._counted * float(np.log(self.nobs)) - 2 * self.llf
 
     @property

@@ -1,7 +1,7 @@
-"""What a law says is best: the compute-optimal size and tokens, and what a loss would cost.
+"""The compute-optimal size and tokens of a fitted law, and what a loss would cost.
 
-For any law of N and D, found on the law itself and not by a closed form; intervals are percentiles over
-the resamples, each with an optimum of its own.
+For any law of N and D, found numerically on the law itself; intervals are percentiles over the resamples,
+each with an optimum of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from testbed.errors import ConfigError
 
 Array = NDArray[np.float64]
 
-_RATIOS = (1e-8, 1e10)  # tokens per parameter within which an optimum is looked for
+_RATIOS = (1e-8, 1e10)  # tokens per parameter between which an optimum is searched
 _ZOOMS, _GRID = 14, 65
-_REACH = 40.0  # natural logs beyond the fitted range within which a loss is looked for
+_REACH = 40.0  # natural logs beyond the fitted range within which a loss is searched
 
 
 def frontier(fit: Estimate, flops: ArrayLike, level: float = 0.9, inference_tokens: float = 0.0) -> pd.DataFrame:
@@ -39,10 +39,10 @@ def frontier(fit: Estimate, flops: ArrayLike, level: float = 0.9, inference_toke
 
 
 def solve(fit: Estimate, response: float, given: Mapping[str, float], level: float = 0.9) -> pd.Series[float]:
-    """What a response costs: the one column of the law that is not given, or compute on the frontier where none is.
+    """The value of the one column that is not given at which the law reaches a response; of FLOPs, where none is given.
 
     Fields value, low, high and reached, the share of resamples that reach it; infinite where the law
-    never does. The response is supposed to be monotone in the column.
+    never does. The response has to be monotone in the column. FLOPs are 6 N D on the compute-optimal frontier.
     """
     missing = [name for name in fit.law.columns if name not in given]
     unknown = sorted(set(given) - set(fit.law.columns))
@@ -77,7 +77,7 @@ def best_sizes(
 ) -> tuple[Array, Array, Array]:
     """N, D and the loss at the optimum of each row of parameters [B, p] for its FLOPs; nan where there is none.
 
-    By zooming: the lowest of a grid in log N, then a finer grid around it.
+    By zooming: the lowest point of a grid in log N, then a finer grid around it.
     """
     budget = np.broadcast_to(np.asarray(flops, np.float64), len(thetas))[:, None]
     low = np.log(np.sqrt(budget / 6 / _RATIOS[1]))

@@ -1,7 +1,7 @@
 """Intervals of a fit's parameters: percentiles of resampled runs, BCa, and profiles of the objective.
 
-Percentiles of whole runs are the default: in simulation they alone keep their promise where errors
-differ in size or share a run. A profile supposes independent errors of one distribution.
+Percentiles over resamples of whole runs are the default: in simulation only they have their nominal coverage
+where errors differ in size or share a run. A profile assumes independent errors of one distribution.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from testbed.errors import ConfigError
 Array = NDArray[np.float64]
 Method = Literal["percentile", "bca", "profile"]
 
-_WIDEST = 64.0  # standard errors within which a profile's ends are looked for
-_NEAREST = 3  # resamples from which the solves of a profile start too
+_WIDEST = 64.0  # standard errors within which a profile's ends are searched
+_NEAREST = 3  # nearest resamples that a profile's solves also start from
 LEAST_RESAMPLES = 20
 
 
 def intervals(fit: Estimate, level: float, method: Method) -> pd.DataFrame:
-    """Columns low and high for every parameter; those that are held have their value."""
+    """Columns low and high, a row a parameter; a parameter that is held has its value in both."""
     if not 0 < level < 1:
         raise ConfigError(f"level: found {level:g}; accepted: above 0 and below 1")
     ways = {"percentile": _percentile, "bca": _bca, "profile": _profiled}
@@ -140,7 +140,7 @@ def _nearest(fit: Estimate, name: str, value: float) -> list[dict[str, float]]:
 
 
 def _unit(fit: Estimate) -> float:
-    """What twice the objective's rise is divided by to be chi-square."""
+    """The divisor that makes twice the objective's rise asymptotically chi-square."""
     if fit.loss == "huber-likelihood":
         return 1.0
     if fit.loss == "ls":

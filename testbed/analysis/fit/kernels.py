@@ -1,4 +1,4 @@
-"""What a search needs at each step: the objective, its gradient and its generalised Hessian, for a batch at once.
+"""The objective of a fit with its gradient and generalised Hessian, for a batch of parameters at once.
 
 The objective is sum_i w_i H(y_i - f(phi; x_i)) with Huber's H (quadratic to delta, linear beyond;
 arXiv:2203.15556, appendix D.2). Its generalised Hessian is J' W 1[|r| <= delta] J less the second
@@ -31,7 +31,7 @@ class Kernel(Protocol):
 
     @property
     def coordinates(self) -> Coordinates:
-        """What phi means."""
+        """The map from phi to the law's parameters."""
         ...
 
     @property
@@ -64,13 +64,13 @@ def huber(r: Array, weights: Array, delta: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class GenericKernel:
-    """For any law, by its own gradient or by complex steps."""
+    """The kernel of any law, by its own gradient or by complex steps."""
 
     coordinates: Coordinates
     columns: Columns
 
     def evaluate(self, phi: Array, y: Array, weights: Array, delta: Array) -> tuple[Array, Array, Array]:
-        """See `Kernel`."""
+        """Objective [B], gradient [p, B] and Hessian [p, p, B] (see `Kernel.evaluate`)."""
         size, p = phi.shape
         value, gradient, hessian = np.empty(size), np.empty((p, size)), np.empty((p, p, size))
         for rows in _chunks(size, y.shape[-1]):
@@ -116,7 +116,7 @@ class _Term:
 
 
 class LogSumKernel:
-    """For log of a sum of terms, each the exponential of something linear in the coordinates."""
+    """The kernel of additive laws on log loss: each term is the exponential of something linear in the coordinates."""
 
     def __init__(self, coordinates: Coordinates, columns: Columns) -> None:
         self.coordinates, self.columns = coordinates, columns
@@ -125,7 +125,7 @@ class LogSumKernel:
         self._products = {(k, m): self._terms[k].products(self._terms[m]) for k, m in pairs}
 
     def evaluate(self, phi: Array, y: Array, weights: Array, delta: Array) -> tuple[Array, Array, Array]:
-        """See `Kernel`."""
+        """Objective [B], gradient [p, B] and Hessian [p, p, B] (see `Kernel.evaluate`)."""
         size, p = phi.shape
         value, gradient, hessian = np.empty(size), np.zeros((p, size)), np.zeros((p, p, size))
         for rows in _chunks(size, y.shape[-1]):

@@ -1,4 +1,4 @@
-"""One law, one table, one way to weigh residuals: what a fit, its resamples and its profiles all minimise."""
+"""The minimisation problem of one law on one table, shared by a fit, its resamples and its profiles."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Problem:
 
     @property
     def _unit(self) -> float:
-        """The size of residuals that a delta of 1 means: relative ones in log space."""
+        """The size of residuals that a delta of 1 stands for: 1 in log space, else the typical response."""
         return 1.0 if self.coordinates.space == "log" else self.coordinates.typical
 
     @property
@@ -71,7 +71,7 @@ class Problem:
 
     @property
     def _width(self) -> float:
-        """The delta of the search."""
+        """The Huber width that the search minimises with."""
         if self.loss == "ls":
             return np.inf
         return 1e-3 * self._unit if self._sharp else self.delta

@@ -28,7 +28,7 @@ _AT_A_TIME = 2e7  # weights that are held at once
 class Rows:
     """Rows of a fit: raw `columns` [rows] and the mean response `y` of each, its log where residuals are of logs.
 
-    `members` [rows, units] says which runs made each row, `responses` likewise with what they reached;
+    `members` [rows, units] says which runs made each row, `responses` likewise with their responses;
     `designs` are the columns of each point, `units` the number of its run, `names` the runs'. Where a single
     run made them all, its points are the units: nothing else can be drawn, though they share their noise.
     """
@@ -44,7 +44,7 @@ class Rows:
 
     @classmethod
     def of(cls, points: pd.DataFrame, law: Law, space: str, replicates: Replicates) -> Rows:
-        """From the law's columns, its response and run: each point a row, or the mean of the seeds at one design."""
+        """From a table's columns of the law, its response and run: a row a point, or a row the mean of one design's seeds."""
         units, runs = pd.factorize(points["run"])
         names = tuple(map(str, runs))
         if len(runs) == 1:
@@ -66,7 +66,7 @@ class Rows:
 
     @property
     def n_units(self) -> int:
-        """How many runs (or points of a single run) there are to draw from."""
+        """The number of runs (or points of a single run) to draw from."""
         return len(self.names)
 
     @cached_property
@@ -85,14 +85,14 @@ class Rows:
 
     @property
     def inflation(self) -> float:
-        """What a resample's spread is multiplied by.
+        """The factor on the spread of resamples that corrects for the finite number of seeds.
 
         Drawing S of S replicates with replacement has (S - 1) / S of the variance of S new ones.
         """
         return math.sqrt(self.seeds / (self.seeds - 1)) if self.seeds > 1 else 1.0
 
     def times(self, count: int, seed: int) -> Iterator[Array]:
-        """How often each run is drawn [some, runs], in batches: among replicates where all have some, else among all."""
+        """Counts of each run in each resample [some, runs], in batches; drawn among replicates where every run has one."""
         rng = np.random.default_rng(seed)
         groups = self.strata if self.seeds > 1 else np.zeros(self.n_units, np.intp)
         order = np.argsort(groups, kind="stable")

@@ -1,4 +1,4 @@
-"""Where a search begins, so that its end is the global optimum and not a nearby one.
+"""The global search: starts spread over the parameters, led to the objective through a falling delta.
 
 Non-linear parameters are spread evenly over their start ranges; the linear ones are then solved for in
 closed form by non-negative weighted least squares (relative errors, where residuals are of logs). The
@@ -28,7 +28,7 @@ _ENOUGH = 3000  # rows that suffice to choose among starts
 
 @dataclass(frozen=True)
 class Search:
-    """How a global search went: starts refined, how many reached the best optimum, and how many optima they found."""
+    """Outcome of a global search: starts refined, how many reached the best optimum, and how many optima were found."""
 
     starts: int
     reached: int
@@ -53,7 +53,7 @@ def global_minimum(kernel: Kernel, y: Array, weights: Array, delta: float, unit:
 
 
 def _restarted(kernel: Kernel, y: Array, weights: Array, found: Minimum, delta: float) -> Minimum:
-    """All searches, with rounds of restarts from the best one."""
+    """All searches, with rounds of restarts from the best of them."""
     if not np.isfinite(delta) and found.converged.all() and _distinct(found) == 1:
         return found  # smooth, and all starts agree
     rng = np.random.default_rng(0)
@@ -175,7 +175,7 @@ def _even(count: int, dimensions: int) -> Array:
 
 
 def _distinct(found: Minimum) -> int:
-    """How many optima the converged searches ended in, by their objective."""
+    """The number of distinct optima that converged searches ended in, by their objective."""
     values = np.sort(found.objective[found.converged])
     if values.size == 0:
         return 0

@@ -1,4 +1,4 @@
-"""Runs that are to be predicted: the law's columns of them, whatever their table calls these."""
+"""The law's columns of runs that are to be predicted, whatever their table calls them."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class BNSL(Law):
     source = "arXiv:2210.14891, eq. 1"
 
     def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
-        """The response [B, n]."""
+        """The response [B, n], in the table's unit."""
         x = np.log(columns["tokens"])
         fall = theta["c0"] * x
         for i, place in enumerate(self._places(theta), start=1):
@@ -67,7 +67,7 @@ class BNSL(Law):
         return slopes
 
     def _places(self, theta: Theta) -> list[Any]:
-        """Logarithms of d1, d2 ..."""
+        """The logarithms of the breaks d1, d2 ..., each [B, 1]."""
         places = [np.log(theta["d1"])]
         for i in range(2, self.breaks + 1):
             places.append(places[-1] + np.log1p(theta[f"gap{i}"]))

@@ -122,7 +122,7 @@ class Law(ABC):
         """
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
-        """What `value` is given for the table's columns [n]: here themselves. Done once a table.
+        """The columns that `value` receives, from the table's columns [n]; here those. Called once a table.
 
         A law of whole curves derives from step, lr_at_step and run what it needs, of first axis n.
         """

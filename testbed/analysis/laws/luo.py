@@ -83,7 +83,7 @@ class MultiPower(Law):
 
 
 def _reached(theta: Theta, columns: Columns) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """What the drops have brought [B, n]; 1 + C lr^-gamma S of each [B, n, K], and its power -beta times the drop."""
+    """The loss reduction by the drops over B [B, n]; 1 + C lr^-gamma S of each drop [B, n, K]; its power -beta times the drop."""
     c, beta, gamma = (theta[name][..., None] for name in ("C", "beta", "gamma"))
     inner = 1 + c * np.exp(-gamma * columns["log_lrs"]) * columns["ages"]
     kept = columns["drops"] * np.exp(-beta * np.log(inner))

@@ -86,7 +86,7 @@ def _terms(theta: Theta, columns: Columns) -> tuple[Any, Any, Any]:
 
 
 def _worth(repeats: Any, most: Any) -> Any:
-    """What 1 + repeats passes are worth, in passes: each repeat less than the last, together at most `most`."""
+    """Effective passes of 1 + repeats passes: each repeat adds less than the last, together at most `most`."""
     return 1 - most * np.expm1(-repeats / most)
 
 

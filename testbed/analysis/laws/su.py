@@ -31,7 +31,7 @@ class Trajectory(Law):
     """The loss after S steps of a batch of B tokens, Kaplan et al., arXiv:2001.08361, equations 5.3 to 5.6.
 
     S steps at batch B are worth S_min = S / (1 + B_crit / B) at a very large one, with B_crit = B_* / L^b
-    of the loss itself, as arXiv:2403.06563 uses them to foresee a whole curve; so the loss is the root of
+    of the loss itself, as arXiv:2403.06563 uses them to predict a whole curve; so the loss is the root of
     an equation. N parameters without embeddings; infinite data, and a loss past warm-up. In the paper's
     letters A = N_c^alpha_N, b = 1 / alpha_B.
     """

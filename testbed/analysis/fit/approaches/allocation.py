@@ -27,7 +27,7 @@ _FEWEST = 3  # budgets: a line through two has no error to show
 
 @dataclass(frozen=True, eq=False)
 class Allocation:
-    """How parameters and tokens should grow with compute.
+    """Compute-optimal parameters and tokens as power laws of FLOPs.
 
     `optima` has a row a budget that the lines go through (flops, n, tokens, loss, and of approach 1 the
     run, of approach 2 the number of sizes and the standard error of log n); `rejected` has those that
@@ -158,7 +158,7 @@ def _points(
 def _runs(
     data: pd.DataFrame | Mapping[str, Any], columns: Mapping[str, str] | None, where: str
 ) -> tuple[list[Array], NDArray[Any]]:
-    """Of each run log flops, log n, log tokens, log loss [rows, 4] by flops, and the runs' names."""
+    """Log flops, log n, log tokens, log loss [rows, 4] of each run, by flops, and the runs' names."""
     points, named = _points(data, columns, where)
     numbers, names = pd.factorize(points["run"] if named else points["n"], sort=True)
     mixed = points.groupby(numbers)["n"].nunique() > 1
@@ -176,7 +176,7 @@ Lowest = Callable[[NDArray[np.intp]], tuple[NDArray[np.intp], Array]]
 
 
 def _pointwise(runs: list[Array], budgets: int, where: str) -> Lowest:
-    """For some of the runs (log flops, log n, log tokens, log loss): the best of them at each budget, and its row there."""
+    """A function of some runs' numbers: the best run at each budget, and its row (log flops, n, tokens, loss) there."""
     curves = [curve for curve in runs if len(curve) > 1]
     if not curves:
         raise TableError(
@@ -200,7 +200,7 @@ def _pointwise(runs: list[Array], budgets: int, where: str) -> Lowest:
 
 
 def _hull(runs: list[Array]) -> Lowest:
-    """For some of the runs: the corners of the falling part of their lower convex hull, and whose they are."""
+    """A function of some runs' numbers: the runs and rows at the falling corners of their lower convex hull."""
     corners = [run[_corners(run)] for run in runs]  # no other point can be a corner of several runs' hull
 
     def lowest(some: NDArray[np.intp]) -> tuple[NDArray[np.intp], Array]:

@@ -1,4 +1,4 @@
-"""y = k C^a of one quantity, by a straight line in logarithms: what the optima of budgets are summed up in."""
+"""Power laws y = k C^a through the optima of budgets, by a straight line in logarithms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PowerLaw:
         return pd.DataFrame({"flops": budget, "value": value, "low": low, "high": high})
 
     def reflected(self) -> PowerLaw:
-        """The same line with its resamples mirrored about it: for what moves one way when rows are missing."""
+        """The line with its resamples mirrored about it, for an estimate that dropping rows moves to one side only."""
         line = np.array([np.log(self.coefficient), self.exponent])
         return PowerLaw(self.coefficient, self.exponent, 2 * line - self.resamples)
 

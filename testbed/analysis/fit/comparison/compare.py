@@ -70,8 +70,8 @@ class LawComparison:
             "default": self.default,
             "recommended": self.recommended,
             "reason": self.reason,
-            "laws": _records(self.table),
-            "cuts": _records(self.cuts),
+            "laws": json_rows(self.table),
+            "cuts": json_rows(self.cuts),
             "dropped": self.dropped,
             "warnings": [finding.to_dict() for finding in self.warnings],
             "level": self.level,
@@ -269,8 +269,8 @@ def _failed_before(table: pd.DataFrame, recommended: str | None) -> tuple[Findin
     return (finding("failed-before", {"law": law, "kappa": value}, law=law, kappa=value),)
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON values."""
+def json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON values; null where a number is not finite."""
     rows = frame.to_dict("records")
     return [
         {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 _APPROXIMATE = "6ND"
 _SAME = 1e-3  # relative difference below which exact FLOPs are 6 N D
-_SPAN = 1e4  # times the smallest and the largest size, between which an optimum is looked for
+_SPAN = 1e4  # factor beyond the smallest and the largest size within which an optimum is searched
 _GRID, _ZOOMS = 401, 4
 _NEAR = 1.1  # times the budget, on either side, between which a slope is taken
 
@@ -164,7 +164,7 @@ class _Runs:
 
 
 def _at_budget(fit: Fit, per_token: Callable[[Array], Array], budget: float) -> dict[str, float]:
-    """What the law says is best at the budget, as far as it says anything."""
+    """The compute-optimal columns of a row at the budget; none for a law without an optimum."""
     if set(fit.law.columns) == {"flops"}:
         return {"budget": budget, "loss_opt": float(fit.predict(flops=budget)[0])}
     if set(fit.law.columns) != {"n", "tokens"}:
@@ -183,7 +183,7 @@ def _at_budget(fit: Fit, per_token: Callable[[Array], Array], budget: float) -> 
 
 
 def _best_size(fit: Fit, per_token: Callable[[Array], Array], budget: float) -> float:
-    """The size of lowest loss at the budget, by zooming; nan where it is at the end of what is looked at."""
+    """The size of lowest loss at the budget, by zooming; nan where it is at an end of the search."""
     sizes = fit.rows.columns["n"]
     first, last = np.log(sizes.min() / _SPAN), np.log(sizes.max() * _SPAN)
     low, high = first, last

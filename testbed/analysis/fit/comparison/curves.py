@@ -16,7 +16,7 @@ from testbed.analysis.fit.result import Fit
 
 Array = NDArray[np.float64]
 
-REACH = 3.0  # decades beyond the runs within which a crossing, or a cost, is looked for
+REACH = 3.0  # decades beyond the runs within which a crossing, or a cost, is searched
 _A_DECADE = 8  # budgets that the optimum is searched at
 _BETWEEN = 16  # points read between two of them
 
@@ -35,7 +35,7 @@ class Curves:
 
     @property
     def draws(self) -> int:
-        """Resamples."""
+        """The number of resamples."""
         return len(self.losses) - 1
 
     def loss_at(self, compute: float) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from testbed.analysis.fit.comparison.compare import json_rows
 from testbed.analysis.fit.comparison.curves import REACH, Curves, curves, span
 from testbed.analysis.fit.diagnostics.finding import Finding
 from testbed.analysis.fit.intervals import LEAST_RESAMPLES
@@ -58,7 +59,7 @@ class RecipeComparison:
 
     @cached_property
     def curves(self) -> tuple[Curves, Curves]:
-        """Both frontiers."""
+        """The compute-optimal frontiers of both fits."""
         return curves(self.first, self.second, self.seed)
 
     @property
@@ -108,7 +109,7 @@ class RecipeComparison:
 
     @cached_property
     def by_loss(self) -> pd.DataFrame:
-        """What some losses cost each, and the multiplier with its interval."""
+        """The FLOPs at which each recipe reaches some losses, and the multiplier with its interval."""
         rows = []
         for level in self._losses():
             costs = [each.cost_of(np.full(each.draws + 1, level)) for each in self.curves]
@@ -134,14 +135,14 @@ class RecipeComparison:
         return Crossing(float(np.exp(at[0])), _finite(np.exp(low)), _finite(np.exp(high)), share, inside, better)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; null where a number is not finite."""
+        """The comparison as JSON values; null where a number is not finite."""
         return {
             "names": list(self.names),
             "law": self.first.law.name,
             "level": self.level,
-            "parameters": _records(self.parameters),
-            "by_compute": _records(self.by_compute),
-            "by_loss": _records(self.by_loss),
+            "parameters": json_rows(self.parameters),
+            "by_compute": json_rows(self.by_compute),
+            "by_loss": json_rows(self.by_loss),
             "crossing": vars(self.crossing),
             "warnings": [finding.to_dict() for finding in self.warnings],
         }
@@ -154,7 +155,7 @@ class RecipeComparison:
 
     @property
     def _inflation(self) -> float:
-        """Of both fits' resamples the larger: what their spread lacks for the finite number of seeds."""
+        """The larger of both fits' corrections for the finite number of seeds (see `Rows.inflation`)."""
         return max(each.inflation for each in self.curves)
 
     def _losses(self) -> Array:
@@ -266,7 +267,7 @@ def _crossing(compute: Array, gap: Array, middle: float) -> float:
 
 
 def _spread(fit: Fit, name: str) -> Array:
-    """How far the resamples of a parameter lie from its estimate, inflated for the finite number of seeds."""
+    """Deviations [n_boot] of a parameter's resamples from its estimate, corrected for the finite number of seeds."""
     draws = fit.resamples[:, list(fit.theta).index(name)]
     return np.asarray(fit.rows.inflation * (draws - fit.theta[name]))
 
@@ -285,10 +286,3 @@ def _bare(value: float) -> str:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = frame.to_dict("records")
-    return [
-        {str(k): None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows
-    ]

@@ -1,4 +1,4 @@
-"""The response of a target by several laws: one headline, and whether the laws agree on it."""
+"""The prediction of a target by one law, and how far several laws agree on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROBUST_FROM = 4  # laws
 
 @dataclass(frozen=True)
 class TargetPrediction:
-    """What a target is expected to reach, with the interval of what will be observed, in the response's units.
+    """The predicted response of a target with the interval of one run, in the response's units.
 
     `sd_kriging` is that of the recommended law's prediction and `spread` the standard deviation between the
     laws' own predictions, whose median is `median`; both in the space of residuals (from four laws on the
@@ -39,7 +39,7 @@ class TargetPrediction:
     relative: bool
 
     def sentence(self, level: float) -> str:
-        """The headline."""
+        """The prediction as a sentence."""
         said = f"{self.predicted:.4g} ({100 * level:.3g} % interval {self.low:.4g} to {self.high:.4g})"
         shown = f"{100 * self.spread:.2g} %" if self.relative else f"{self.spread:.2g}"
         more = "; since that is more than the interval would allow it was widened" if self.widened else ""
@@ -49,14 +49,14 @@ class TargetPrediction:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The prediction as JSON values; null for nan."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
 def predict_target(
     fit: Fit, target: Mapping[str, float], by_law: Sequence[float], level: float, unit: str
 ) -> tuple[TargetPrediction, tuple[Finding, ...]]:
-    """The headline by `fit`'s law, beside the plain predictions of several laws; and whether the target is far."""
+    """The prediction by `fit`'s law beside the plain ones of several laws, and a warning where the target is far."""
     log = fit.space == "log"
     prediction = fit.get_prediction(target, level, unit=unit)
     others = np.array([value for value in by_law if np.isfinite(value) and (value > 0 or not log)])

@@ -1,4 +1,4 @@
-"""Cautions that need more than a fit: a target, coefficients that someone gives, parabolas in place of a law."""
+"""Warnings that need more than a fit: a target, published coefficients, or the windows of IsoFLOP parabolas."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def rounded_params(law: Law | str, params: Mapping[str, float | str], at: pd.Dat
 
 
 def isoflop_parabola(fit: Estimate, n: ArrayLike, flops: ArrayLike) -> Finding | None:
-    """What parabolas in log N (approach 2 of arXiv:2203.15556) would get wrong at these sizes, if the fitted law were true.
+    """The bias of parabolas in log N (approach 2 of arXiv:2203.15556) at these sizes, if the fitted law were true.
 
     `n` and `flops` [m] are the sizes and budgets of the runs; those of one budget make a window, of at least
-    four. The law's own loss, without noise, is given to each parabola, and its minimum held against the law's.
+    four. Each parabola is fitted to the law's own loss, without noise, and its minimum compared with the law's.
     """
     windows = pd.DataFrame({"n": np.asarray(n, np.float64), "flops": np.asarray(flops, np.float64)}).drop_duplicates()
     biases, off_centre, without, widest = {}, 0, 0, 0.0

@@ -32,9 +32,9 @@ _TAIL = 0.05  # of the resamples
 
 
 def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, ...]:
-    """Every finding about a fit; `raw` is the table it was made from, whose other columns tell more.
+    """Every warning about a fit; `raw` is the whole table it was made from, whose other columns are checked too.
 
-    Of a table of more than 20 000 rows, so many are refitted and looked at; the messages say so.
+    Of a larger table only 20 000 rows are refitted; the messages say so.
     """
     refits = Refits.of(fit)
     return (

@@ -47,7 +47,7 @@ SENTENCES = {
         "short, and give both answers{seen}."
     ),
     "delta-sensitivity": (
-        "With {other} in the place of {own} {moved}: the answer hangs on how far rows count that lie off the law; look at "
+        "With {other} in the place of {own} {moved}: the answer depends on the weight of rows far from the law; look at "
         "the largest residuals, and give the range{seen}."
     ),
     "selection-sensitivity": (

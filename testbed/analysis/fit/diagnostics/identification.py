@@ -35,12 +35,12 @@ class Doubt:
 
 
 def doubts(fit: Estimate) -> list[Doubt]:
-    """Every reason to hold that some parameter is not identified; none where all are."""
+    """Every reason why some parameter is not identified; none where all are."""
     return [*_narrow(fit), *_flat(fit), *_unconverged(fit), *_wide(fit), *_at_edge(fit), *_scattered(fit)]
 
 
 def unidentified(fit: Estimate) -> Iterator[Finding]:
-    """The reasons as one finding."""
+    """All doubts as one finding."""
     found = doubts(fit)
     if not found:
         return
@@ -53,7 +53,7 @@ def unidentified(fit: Estimate) -> Iterator[Finding]:
 
 
 def condition(fit: Estimate) -> float:
-    """Of the derivatives of the response by the solver's centred coordinates, each of length 1; of terms that are not 0."""
+    """Condition number of the response's derivatives by the solver's coordinates, scaled to length 1, without terms at 0."""
     return _decomposed(fit)[0]
 
 
@@ -137,7 +137,7 @@ def _decomposed(fit: Estimate) -> tuple[float, dict[str, float]]:
 
 
 def _free(fit: Estimate, *names: list[str] | list[str | float]) -> tuple[str, ...]:
-    """Those of the names that were not held, each once."""
+    """The names that are not held at a value, each once."""
     flat = dict.fromkeys(str(name) for group in names for name in group)
     return tuple(name for name in flat if name not in fit.fixed)
 

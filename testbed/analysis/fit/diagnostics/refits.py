@@ -26,12 +26,12 @@ Array = NDArray[np.float64]
 
 _MOST_ROWS = 20_000  # of a longer table so many rows are refitted
 _TAIL = 0.99865  # below three standard deviations of a normal
-_LEAST_SD = 1e-4  # of a parameter, below which a move is not worth a word
+_LEAST_SD = 1e-4  # share of a parameter; a smaller standard error counts as this
 
 
 @dataclass(frozen=True)
 class Move:
-    """How far one parameter went in a variant of a fit: in its standard errors, and in what chance allows."""
+    """The move of one parameter in a variant of a fit, in its standard errors and relative to what chance allows."""
 
     parameter: str
     before: float
@@ -72,7 +72,7 @@ class Refits:
 
     @classmethod
     def of(cls, fit: Estimate) -> Refits:
-        """Of every row, or of 20 000 of them."""
+        """The refits of a fit, of all its rows or of 20 000 of them."""
         whole, n = fit.problem, fit.nobs
         shares = sparse.csr_array(fit.rows.members / np.asarray(fit.rows.members.sum(axis=1))[:, None])
         if n <= _MOST_ROWS:
@@ -130,7 +130,7 @@ class Refits:
 
     @cached_property
     def influence(self) -> Array:
-        """What each run moves the fit's own coordinates by [runs, p]."""
+        """Influence of each run on the fit's coordinates [runs, p]."""
         return self._influences(self.phi, np.ones(len(self.y)), self._width)
 
     @cached_property
@@ -145,7 +145,7 @@ class Refits:
         return np.asarray(self.fit.bse[[p.name for p in free]].to_numpy() / np.maximum(self._slope, 1e-300))
 
     def _influences(self, phi: Array, weights: Array, width: float) -> Array:
-        """What each run moves the coordinates by [runs, p], to first order, at a minimum for Huber's `width`."""
+        """Influence of each run on the coordinates [runs, p], to first order, at a minimum for Huber's `width`."""
         jacobian = self.problem.coordinates.slopes(phi[None], self.problem.columns)[0]
         r = self._residuals(phi)
         used = weights > 0
@@ -161,7 +161,7 @@ class Refits:
 
     @cached_property
     def _width(self) -> float:
-        """Of the Huber loss that the fit minimised, or one next to it."""
+        """The width of the Huber loss that the fit minimised, or of one close to its loss."""
         if self.problem.loss == "ls":
             return np.inf
         spread = robust_sd(self.residuals)
@@ -203,7 +203,7 @@ class Refits:
 
 
 def _few(runs: int, parameters: int) -> float:
-    """What a sandwich's standard deviation from so few runs is multiplied by, to be read as if from many.
+    """The factor on a sandwich's standard deviation from few runs that makes it comparable to one from many.
 
     Residuals are smaller than errors by as many degrees of freedom as there are parameters, and three
     standard deviations of a normal are more of Student's t.

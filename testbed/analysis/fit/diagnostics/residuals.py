@@ -1,6 +1,6 @@
-"""What the residuals say: scatter that changes, trends that the law does not follow, misfit beyond the seeds' noise.
+"""Warnings from the residuals: scatter that changes, trends that the law does not follow, misfit beyond the seeds' noise.
 
-By ranks, so that a few bad runs decide nothing, and by whole runs, whose points share their noise.
+By ranks, so that a few bad runs cannot decide, and by whole runs, whose points share their noise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LAST_SHARE, _LAST_LEAST = 0.1, 5  # the runs of most compute
 
 
 def residual_findings(refits: Refits) -> Iterator[Finding]:
-    """What a look at the residuals would show."""
+    """Uneven scatter, a trend, a bias at the largest runs, and misfit beyond the noise between seeds."""
     means, axes = _by_run(refits)
     if len(means) >= _LEAST_RUNS:
         yield from _uneven(means, axes)

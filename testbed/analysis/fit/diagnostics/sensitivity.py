@@ -1,4 +1,4 @@
-"""Do the exponents hang on a few rows, on the width of the loss, or on which runs were chosen?
+"""Whether the exponents depend on a few rows, on the width of the loss, or on which runs were chosen.
 
 A move counts from one standard error on. Where many rows are left out, or none, it has to be more than
 chance as well: leaving out a quarter of the rows moves every estimate.
@@ -32,7 +32,7 @@ _ONE = "without one run"
 
 
 def sensitivities(refits: Refits) -> Iterator[Finding]:
-    """What moves an exponent that should not."""
+    """Rows, loss widths and selections that move a watched parameter by more than one standard error."""
     if not refits.watched:
         return
     few = math.ceil(_SHARE * len(refits.y)) if len(refits.y) >= _LEAST_ROWS else 0

@@ -1,4 +1,4 @@
-"""What the table itself gives away: how its rows came about, what was counted, and in which unit."""
+"""Warnings from the table itself: how its rows came about, what was counted, and in which unit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ANNEALED = 0.05  # of the peak learning rate, at which a run's schedule has end
 
 
 def source_findings(refits: Refits, raw: pd.DataFrame | None) -> Iterator[Finding]:
-    """What the fitted columns show, and with the `raw` table, which has the fit's rows, what its other columns do."""
+    """Warnings from the fitted columns and, with the `raw` table (the fit's rows, all columns), from the other ones."""
     fit = refits.fit
     if raw is not None and len(raw) != len(fit.points):
         raise TableError(
@@ -131,7 +131,7 @@ def _mid_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """What tells that a row is from the middle of a run, and which rows it is true of [rows]."""
+    """Each sign that rows are from the middle of a run, with the rows that have it [rows]."""
     if "phase" in raw and set(raw["phase"]) <= {"annealed"}:
         return
     if "phase" in raw:

@@ -1,4 +1,4 @@
-"""Fits to the smaller runs of a table, held against its larger ones."""
+"""Fits to the smaller runs of a table, tested on its larger ones."""
 
 from testbed.analysis.fit.heldout.backtest import Backtest, backtest
 

@@ -1,8 +1,8 @@
 """Whether a law's intervals would have held: fitted to the smaller runs of a table, tested on its larger ones.
 
-No claim about extrapolation can be checked within the rows that were fitted. Here a table is cut at
-several computes; what lies below is fitted, what lies above and has tokens a parameter like those below
-is predicted. Averages are over cells of one cut and one distance, so that no cluster of similar rows dominates.
+Extrapolation cannot be checked within the rows that were fitted. Here a table is cut at several computes;
+the rows below are fitted, and those above with similar tokens per parameter are predicted. Averages are over
+cells of one cut and one distance, so that no cluster of similar rows dominates.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_NEAREST = 0.02  # a distance below this counts as this
+_NEAREST = 0.02  # decades; a shorter distance counts as this
 _FROM, _TO = 0.30, 0.92  # quantiles of the compute between which a table is cut
-_RUNS = 6  # to be fitted at least
+_RUNS = 6  # fewest runs below a cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def backtest_fit(
     seed: int = 0,
     where: str = "the table",
 ) -> Backtest:
-    """The same for the rows and the options of a fit that was made."""
+    """The back-test of an existing fit: its rows, law, loss and options, cut at `cuts` quantiles of compute."""
     by, position = _positions(fit, by)
     least = max(14, 2 * len(fit.problem.coordinates.free) + 4)
     parts = []
@@ -210,7 +210,7 @@ def _refit(fit: Fit, below: NDArray[np.bool_], n_boot: int, seed: int, where: st
 
 
 def _intervals(fit: Fit, targets: Mapping[str, Any], level: float, unit: str) -> dict[str, tuple[Array, Array, Array]]:
-    """Of each method prediction, low and high [m], in the space of residuals."""
+    """Prediction, low and high [m] by each method, in the space of residuals."""
     prediction = get_prediction(fit, targets, level, unit=unit)
     low, high = prediction.interval()
     by_method = {"kriging": (prediction.mean, low, high)}
@@ -236,7 +236,7 @@ def _gauss_newton(fit: Fit, targets: Mapping[str, Any], level: float) -> Array:
 
 
 def _positions(fit: Fit, by: str | None) -> tuple[str, Array]:
-    """What orders the rows, and where each is [rows], in decades where that is possible."""
+    """The name of what orders the rows, and the place of each [rows], in decades where that is possible."""
     columns = fit.rows.columns
     compute = log_compute(columns)
     if by is None and compute is not None:

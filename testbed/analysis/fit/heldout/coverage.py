@@ -1,4 +1,4 @@
-"""How intervals did: whether they covered, how wide they were, and their score, by distance."""
+"""Coverage, width and score of prediction intervals, by distance beyond the data."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def interval_score(low: Array, high: Array, observed: Array, level: float) -> Ar
 
 
 def calibration(ratio: Array, weight: Array, level: float) -> float:
-    """What half-widths would have to be multiplied by to cover `level` of responses of these weights [m].
+    """The factor on half-widths with which intervals would cover `level` of responses of these weights [m].
 
-    `ratio` [m] is how many half-widths each lies off its prediction. Above 1.5 says that the law has failed
-    on this very table before.
+    `ratio` [m] is each response's distance from its prediction in half-widths. A factor above 1.5 says that
+    intervals were too short on this very table.
     """
     order = np.argsort(ratio, kind="stable")
     share = np.cumsum(weight[order]) / weight.sum()

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 _FROM, _TO = 0.35, 0.85  # quantiles of the runs' compute between which a table is cut
 _LEAST_ROWS, _LEAST_RUNS = 14, 6  # below a cut
-_MATCHED = 3  # held-out rows as far away as the target is, from which on only those count
+_MATCHED = 3  # with so many held-out rows about as far away as the target, only those count
 _FOLDS = 5
 
 
@@ -154,7 +154,7 @@ def _matched(held_out: NDArray[np.bool_], gap: Array, wanted: float) -> NDArray[
 
 
 def _position(law: Law, columns: Mapping[str, NDArray[Any]]) -> Array:
-    """What orders rows from small to large [rows], in decades: compute, else the column that spans most."""
+    """Place of each row from small to large [rows], in decades: compute, else the column that spans most."""
     compute = log_compute(columns)
     if compute is not None:
         return compute

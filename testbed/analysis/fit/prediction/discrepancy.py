@@ -1,4 +1,4 @@
-"""What a law leaves: a smooth discrepancy, the noise that a run shares, and the noise of each row.
+"""The covariance of a law's residuals: a smooth discrepancy, noise shared by a run, and noise of each row.
 
 The discrepancy is a Gaussian process over the rows' coordinates with a Matern 3/2 correlation. Its size
 and length and the sizes of both noises maximise the restricted likelihood (Patterson and Thompson,
@@ -41,7 +41,7 @@ class Covariance:
 
     @cached_property
     def distance(self) -> Array:
-        """Of each row from each [n, n], in decades."""
+        """Distances between all rows [n, n], in decades."""
         return distances(self.at, self.at)
 
     @property
@@ -96,7 +96,7 @@ class Solved:
         return cls._with(_cholesky(covariance), slopes, precision)
 
     def moved(self, slopes: Array, precision: Array) -> Solved:
-        """The same covariance with other slopes."""
+        """The solution for other slopes of the law at the same covariance."""
         return self._with(self.cholesky, slopes, precision)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Where a law's rows lie, and how far from them a target is."""
+"""The region of a fit's rows, and how far from it a target is."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ class Domain:
         )
 
     def coordinates(self, columns: Mapping[str, NDArray[Any]]) -> Array:
-        """Of raw columns [m], the coordinates [m, d]; TableError for a value that has none."""
+        """Coordinates [m, d] of raw columns [m].
+
+        Raises:
+            TableError: A value is not finite, or not above 0 in a logarithmic column.
+        """
         at = np.empty((len(next(iter(columns.values()))), len(self.names)))
         for k, name in enumerate(self.names):
             values = np.asarray(columns[name], np.float64)
@@ -74,7 +78,7 @@ class Domain:
         return at
 
     def gap(self, columns: Mapping[str, NDArray[Any]]) -> Array:
-        """How many decades [m] of compute lie between the largest fitted run and each target; 0 within.
+        """Decades of compute [m] from the largest fitted run to each target; 0 within the data.
 
         Where the law's columns give no compute: the largest excess over any coordinate's range, on either side.
         """

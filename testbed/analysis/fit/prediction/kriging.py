@@ -1,7 +1,7 @@
 """Universal kriging: a fitted law as the trend, and a smooth discrepancy about it.
 
-No law is exact, and what it leaves is not noise: neighbouring runs are off to the same side. Taken for
-independent errors it makes intervals far too short beyond the data. Here the response (its log, in log
+No law is exact, and its misfit is not noise: neighbouring runs are off to the same side. Treating it as
+independent errors makes intervals far too short beyond the data. Here the response (its log, in log
 space) is
 
     y_i = f(phi; x_i) + d(x_i) + u_run(i) + e_i,
@@ -197,20 +197,20 @@ def _beliefs(fit: Estimate, unit: str) -> tuple[Array, Array, Array]:
             sd[k] = max(sd[k], _LIFTED_SD)
     centre = start.copy()
     for k, p in enumerate(coordinates.free):
-        if p.name in fit.law.priors and _speaks(p, fit, unit):
+        if p.name in fit.law.priors and _prior_applies(p, fit, unit):
             centre[k], sd[k] = fit.law.priors[p.name]
     return start, centre, sd**-2.0
 
 
-def _speaks(p: Parameter, fit: Estimate, unit: str) -> bool:
-    """Whether the literature's prior of a parameter is about this table: a constant has a unit, and is below every loss."""
+def _prior_applies(p: Parameter, fit: Estimate, unit: str) -> bool:
+    """Whether the literature's prior of a parameter applies to this table: a constant's needs nats, and losses above it."""
     if p.role != "constant":
         return True
     return unit == "nats" and fit.law.priors[p.name][0] < np.log(fit.problem.coordinates.smallest)
 
 
 def _trust(residuals: Array, unit: float) -> Array:
-    """Weights [rows] that leave gross outliers little say."""
+    """Weights [rows] of at most 1 that are small for gross outliers."""
     typical = _typical(residuals, unit)
     return np.asarray(np.minimum(1.0, _TRUSTED * typical / np.maximum(np.abs(residuals), 1e-12 * unit)))
 
@@ -238,8 +238,8 @@ def _shared(fit: Estimate, keep: NDArray[np.intp]) -> Array | None:
 def _between(fit: Estimate, trust: Array) -> float:
     """Pooled standard deviation between runs of one design, in the space of residuals; nan where no design has two.
 
-    Outliers have the little say that they have elsewhere: runs that differ in more than their seed, of
-    which some diverged, would else make every other run's interval theirs.
+    Outliers are weighted down as elsewhere: otherwise a few runs that diverged would widen the interval of
+    every other run.
     """
     if fit.replicates == "mean":
         return fit.rows.noise_sd()

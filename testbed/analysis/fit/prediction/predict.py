@@ -18,7 +18,7 @@ from testbed.errors import ConfigError
 
 Array = NDArray[np.float64]
 
-PER_DECADE = 0.015  # what a law goes astray by a decade of extrapolation, measured on thirteen public tables
+PER_DECADE = 0.015  # relative error of a law per decade of extrapolation, measured on thirteen public tables
 FREEDOM = 8  # degrees of freedom of the intervals' Student t: the sizes of the discrepancy are estimates
 
 
@@ -45,12 +45,12 @@ class Prediction:
 
     @property
     def sd_mean(self) -> Array:
-        """Of the response without the noise of a run."""
+        """Standard deviation [m] of the mean response, without the noise of a run."""
         return np.sqrt(self.sd_param**2 + self.sd_discrepancy**2 + self.sd_extrapolation**2)
 
     @property
     def sd_obs(self) -> Array:
-        """Of the response that will be observed."""
+        """Standard deviation [m] of the response of one new run."""
         return np.hypot(self.sd_mean, self.sd_noise)
 
     @property
