@@ -1,6 +1,6 @@
-"""The errors a user can meet; each says what was found, where, what is accepted and the remedy.
+"""Errors for users: the message says what was found and where, what is accepted, and the remedy.
 
-The command line prints them without a traceback and exits with their code. Faults of our own stay
+The command line prints them without a traceback and exits with their code. Mistakes in the testbed itself raise
 ordinary Python exceptions.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 
 class TestbedError(Exception):
-    """The user's mistake, told in one message."""
+    """The base of all errors that the user can do something about."""
 
     exit_code = 2
-    __test__ = False  # not a test class, whatever its name looks like to pytest
+    __test__ = False  # pytest collects no tests from it, in spite of its name
 
 
 class ConfigError(TestbedError):
@@ -23,7 +23,7 @@ class DataError(TestbedError):
 
 
 class TableError(TestbedError):
-    """A points table that cannot be used as it is."""
+    """A points table, or an expression over one, that cannot be used as it is."""
 
 
 class FolderError(TestbedError):
@@ -31,7 +31,7 @@ class FolderError(TestbedError):
 
 
 class DiskError(FolderError):
-    """A disk that is full, read-only or gone: no run's own fault, and what waits for it can go on later."""
+    """A disk that is full, read-only or gone. It fails no run: the sweep stops, and can continue later."""
 
 
 class BudgetReached(TestbedError):
@@ -41,10 +41,10 @@ class BudgetReached(TestbedError):
 
 
 class SealError(TestbedError):
-    """A forecast that is missing, was changed after it was sealed, or would be overwritten."""
+    """A sealed forecast that is missing, was changed after it was sealed, or would be overwritten."""
 
 
 class RunFailed(TestbedError):
-    """A training run that ended without its losses; the reason is kept in its folder."""
+    """A training run that failed; its folder keeps the reason."""
 
     exit_code = 3

@@ -1,10 +1,12 @@
-"""Files that are whole or absent: written to a temporary name, flushed to disk, then renamed."""
+"""Files and folders that are whole or absent: written under a temporary name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -17,84 +19,92 @@ from testbed.errors import DiskError, FolderError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
+    """Yield a temporary file beside `path`; on success it takes the place of `path` in one step.
 
-    On an error nothing is left and what stood at `path` is untouched.
+    On an error nothing is left of it, and `path` is untouched.
+
+    Raises:
+        DiskError: The file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise not_writable(path, error) from error
-    temporary = Path(name)
-    try:
+    with _beside(path) as temporary:
         yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _finish(temporary)
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise not_writable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it becomes `folder`, which must be absent or empty.
+
+    On an error nothing is left of it.
+
+    Raises:
+        DiskError: The folder cannot be written, or is not empty.
+    """
+    with _beside(folder, folder=True) as temporary:
+        yield temporary
+        temporary.replace(folder)
 
 
 def keep(path: Path, kept: Path) -> None:
-    """Give what stands at `path`, if anything, the further name `kept`, under which it outlives its replacement."""
+    """Give the file at `path`, if there is one, the second name `kept`, under which it outlives its replacement."""
     if not path.exists():
         return
     linked = kept.with_name(f".{kept.name}.{os.getpid()}")
     linked.unlink(missing_ok=True)
     try:
         os.link(path, linked)
-    except OSError:  # a file system without links: for a moment nothing stands at `path`
+    except OSError:  # a file system without links: for a moment there is no `path`
         path.replace(kept)
     else:
         linked.replace(kept)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all; DiskError where it cannot be written."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, whole or not at all; NaN and infinity are refused (JSON has neither)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write indented JSON, whole or not at all.
+
+    Raises:
+        DiskError: The file cannot be written.
+        ValueError: A number is infinite or not a number, which JSON cannot hold.
+    """
+    write_text(path, _indented(value))
 
 
 def create_json(path: Path, value: Any) -> None:
-    """Write indented JSON where nothing is yet; FileExistsError if something is, of two processes for one of them."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.link(temporary, path)
+    """Write indented JSON to a file that does not exist yet, whole or not at all.
+
+    Raises:
+        DiskError: The file cannot be written.
+        FileExistsError: The file exists; of several processes that create it at once, all but one get this.
+    """
+    with _beside(path) as temporary:
+        temporary.write_text(_indented(value), encoding="utf-8")
+        _finish(temporary)
+        try:
+            os.link(temporary, path)
+            created = True
+        except FileExistsError:
+            # on a network file system the link can be made and the answer lost: then the file has two names
+            created = temporary.stat().st_nlink > 1
         _sync_folder(path.parent)
-    except FileExistsError:
-        # over a network a link can be made and its answer lost: then this file has two names
-        if temporary is None or temporary.stat().st_nlink < 2:
-            raise
-    except OSError as error:
-        raise not_writable(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    if not created:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add one line to `path` and flush it to disk; a line that a crash cut short is dropped first.
+    """Add one line to `path` and flush it to disk; a last line that a crash cut short is dropped first.
 
-    A symbolic link is not followed: it could lead to a file of anything else.
+    A symbolic link is not followed, since it could lead anywhere.
+
+    Raises:
+        DiskError: The file cannot be written.
     """
     try:
         with open(path, "ab+", opener=_unlinked) as log:
@@ -107,24 +117,30 @@ def append_line(path: Path, text: str) -> None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The whole lines of `path`; an unfinished last line (a crash while writing) is not one."""
+    """The complete lines of `path`, without a last one that a crash cut short; none where there is no file.
+
+    Raises:
+        FolderError: It is not a plain file of UTF-8, or cannot be read.
+    """
     try:
         return [line.decode() for line in read_bytes(path).split(b"\n")[:-1]]
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:
-        raise FolderError(f"{path}: not UTF-8 ({error.reason}); move its folder away to make it anew") from None
+        raise FolderError(f"{path}: not UTF-8 ({error.reason}); move its folder away to have it made again") from None
 
 
 def read_bytes(path: Path) -> bytes:
-    """What a plain file holds; FileNotFoundError where there is none, FolderError where it is something else.
+    """The content of a plain file.
 
-    A pipe or a device would be read for ever.
+    Raises:
+        FileNotFoundError: There is no such file.
+        FolderError: It cannot be read, or is a pipe or a device, which would be read for ever.
     """
     try:
         with open(path, "rb", opener=_unblocked) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FolderError(f"{path}: no plain file; take it away")
+                raise FolderError(f"{path}: not a plain file; take it away")
             return file.read()
     except FileNotFoundError:
         raise
@@ -133,17 +149,21 @@ def read_bytes(path: Path) -> bytes:
 
 
 def stay_inside(folder: Path, path: Path) -> Path:
-    """`path`, which is in `folder`; FolderError where a symbolic link on the way leads out of it, before anything is written."""
+    """`path`, which is below `folder`, checked before it is written to.
+
+    Raises:
+        FolderError: A symbolic link on the way leads out of `folder`.
+    """
     if not path.resolve().is_relative_to(folder.resolve()):
         raise FolderError(
             f"{path}: leads out of {folder} by a symbolic link, to {path.resolve()}; nothing is written through it: take "
-            "the link away, or have the whole folder elsewhere (--out)"
+            "the link away, or use another folder (--out)"
         )
     return path
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one spelling of `value` that digests are taken of: sorted keys, no spaces, shortest floats."""
+    """The JSON of `value` that digests are computed from: sorted keys, no spaces, shortest floats."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -153,12 +173,46 @@ def digest(value: Any) -> str:
 
 
 def not_writable(path: Path, error: OSError) -> DiskError:
-    """The message for a file that could not be written."""
+    """The error for a file or folder that could not be written."""
     reason = error.strerror or str(error)
     return DiskError(
-        f"cannot write {path}: {reason}; see to free space and write permission there and repeat the command, or give another "
-        "folder (--out)"
+        f"cannot write {path}: {reason}; make sure of free space and write permission there and repeat the command, "
+        "or give another folder (--out)"
     )
+
+
+@contextmanager
+def _beside(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A temporary file, or folder, beside `path`: removed at the end unless it was renamed; OSError becomes DiskError."""
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name}."
+        if folder:
+            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        else:
+            handle, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+        yield temporary
+    except OSError as error:
+        raise not_writable(path, error) from error
+    finally:
+        if temporary is not None and folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        elif temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _finish(file: Path) -> None:
+    """Make a temporary file readable as any other, and flush it to disk."""
+    file.chmod(0o644)
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def _unlinked(path: str, flags: int) -> int:

@@ -13,7 +13,14 @@ _COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*([kmbgtp]?)",
 
 
 def parse_count(text: str | int | float) -> int:
-    """A whole number from 2000000, 2e6, "2M", "0.5M" or "1.2e18"; ValueError says what is accepted."""
+    """A whole number from a number or a text: 2000000, 2e6, "2M", "0.5M" or "1.2e18".
+
+    >>> parse_count("0.5M")
+    500000
+
+    Raises:
+        ValueError: It is not a whole number of at most 1e30; the message says what is accepted.
+    """
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise ValueError('a count is a number or a text such as "10M", "0.5M" or "1.2e18"')
     if isinstance(text, str):
@@ -31,7 +38,14 @@ def parse_count(text: str | int | float) -> int:
 
 
 def parse_seconds(text: str | int | float) -> float:
-    """Seconds from a number of them or a text such as "90 s", "4h", "1 h 30 m" or "2d"; ValueError says what is accepted."""
+    """Seconds from a number of seconds or a text: "90 s", "4h", "1 h 30 m" or "2d".
+
+    >>> parse_seconds("1 h 30 m")
+    5400.0
+
+    Raises:
+        ValueError: It is neither; the message says what is accepted.
+    """
     if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 <= text <= _LARGEST:
         return float(text)
     if not isinstance(text, str) or _TIME.fullmatch(text) is None:
@@ -41,7 +55,11 @@ def parse_seconds(text: str | int | float) -> float:
 
 
 def show_count(value: float, digits: int = 3) -> str:
-    """1234567 -> "1.23M"; from 1e15 on in powers of ten."""
+    """A count in few characters, with a power of ten from 1e15 on.
+
+    >>> show_count(1234567), show_count(2.5e18)
+    ('1.23M', '2.50e18')
+    """
     if not math.isfinite(value):
         return str(value)
     for limit, scale, suffix in ((1e3, 1.0, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M"), (1e12, 1e9, "B"), (1e15, 1e12, "T")):
@@ -51,7 +69,11 @@ def show_count(value: float, digits: int = 3) -> str:
 
 
 def show_bytes(value: float) -> str:
-    """1234567 -> "1.23 MB", in powers of 1000."""
+    """Bytes in powers of 1000.
+
+    >>> show_bytes(1234567)
+    '1.23 MB'
+    """
     for limit, scale, unit in ((1e3, 1.0, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
         if value < limit * (1 - 0.5e-3):
             return f"{float(f'{value / scale:.3g}'):g} {unit}"
@@ -59,7 +81,11 @@ def show_bytes(value: float) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """75.2 -> "1 m 15 s"; 0.31 -> "0.3 s"; 7260 -> "2 h 1 m"."""
+    """A duration in its two largest units.
+
+    >>> show_seconds(0.31), show_seconds(75.2), show_seconds(7260)
+    ('0.3 s', '1 m 15 s', '2 h 01 m')
+    """
     if not math.isfinite(seconds):
         return "?"
     if seconds < 9.95:

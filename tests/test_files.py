@@ -1,9 +1,10 @@
+import json
 import os
 
 import pytest
 
-from testbed.errors import FolderError
-from testbed.files import append_line, digest, read_lines, replacing, write_json, write_text
+from testbed.errors import DiskError, FolderError
+from testbed.files import append_line, building, create_json, digest, read_lines, replacing, write_json, write_text
 
 
 def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path):
@@ -50,3 +51,30 @@ def test_a_path_below_a_file_is_told(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(FolderError, match="cannot write"):
         write_text(tmp_path / "file" / "a", "x")
+
+
+def test_of_several_that_create_a_file_one_does(tmp_path):
+    path = tmp_path / "lock.json"
+    create_json(path, {"owner": 1})
+    with pytest.raises(FileExistsError) as caught:
+        create_json(path, {"owner": 2})
+    assert caught.value.filename == str(path)
+    assert json.loads(path.read_text()) == {"owner": 1} and path.stat().st_mode & 0o777 == 0o644
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DiskError, match="cannot write"):
+        create_json(tmp_path / "file" / "a.json", {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "lock.json"]
+
+
+def test_a_folder_is_built_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), building(tmp_path / "new") as temporary:
+        (temporary / "half").write_text("x")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with building(tmp_path / "new") as temporary:
+        (temporary / "whole").write_text("x")
+    with pytest.raises(DiskError, match="cannot write "), building(tmp_path / "new") as temporary:
+        (temporary / "other").write_text("x")
+    assert [p.name for p in tmp_path.iterdir()] == ["new"] and [p.name for p in (tmp_path / "new").iterdir()] == [
+        "whole"
+    ]

@@ -309,11 +309,11 @@ def test_pipes_and_devices_are_not_read(own, name):
     path = place((folder.path, folder.run(folder.specs[0]).path), name)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(TestbedError, match=r"no plain file|not a sweep's folder"):
+    with pytest.raises(TestbedError, match=r"plain file|not a sweep's folder"):
         read_all(folder.path)
     path.unlink()
     path.symlink_to("/dev/zero")
-    with pytest.raises(TestbedError, match=r"no plain file|not a sweep's folder"):
+    with pytest.raises(TestbedError, match=r"plain file|not a sweep's folder"):
         read_all(folder.path)
 
 

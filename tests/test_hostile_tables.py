@@ -273,7 +273,7 @@ SIZES = {
         lambda: b'{"n":' + b"9" * 400 + b',"tokens":1,"loss":1}',
         "n is an enormous number",
     ),
-    "one key twice": ("t.jsonl", lambda: b'{"n": 1, "n": 2}', "a key stands there twice"),
+    "one key twice": ("t.jsonl", lambda: b'{"n": 1, "n": 2}', "a key occurs twice"),
     "phases that are lists": ("t.jsonl", lambda: b'{"n":1,"tokens":1,"loss":1,"phase":[1]}', None),
     "two columns of phases": ("t.csv", lambda: b"n,tokens,loss,phase,phase\n1,1,1,annealed,stable", "2 columns phase"),
     "a folder": ("folder.csv", None, "Is a directory"),

@@ -13,7 +13,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Column:
-    """What is known about a column of a points table.
+    """The description of a column of a points table.
 
     Attributes:
         name: The name that laws, fits and the testbed's own tables use.
@@ -166,7 +166,7 @@ _RECORDED = (
     Column("data_seed"),
     Column("retry_of"),
 )
-# Columns that laws have beside those.
+# Further columns that laws need. A user's law may still say `lr`.
 _OF_LAWS = (
     Column("n", "N", "parameters", (*_NON_EMBEDDING, *_TOTAL), option="--n", count=True, size=True,
            derived=("tokens / tokens_per_param", "flops / (6 * tokens)")),
@@ -177,7 +177,7 @@ _OF_LAWS = (
            scale="linear", derived=("1 - error",)),
     Column("steps", "optimiser steps", None,
            ("n_steps", "total_steps", "num_steps", "train_steps", "training_steps", "max_steps"), count=True),
-    Column("lr", "learning rate", None, ("peak_lr", *(name for name in _PEAK_LR if name != "lr"))),  # in laws of others
+    Column("lr", "learning rate", None, ("peak_lr", *(name for name in _PEAK_LR if name != "lr"))),
     Column("lr_sum", "sum of the learning rate", None, ("cum_lr", "sum_lr", "cumulative_lr", "lr_cumsum"),
            scale="linear"),
     Column("n_non_vocab", "parameters without vocabulary", None,

@@ -50,10 +50,13 @@ def derived_columns(table: pd.DataFrame, mapping: Mapping[str, str]) -> dict[str
 def fit_columns(
     table: pd.DataFrame, mapping: Mapping[str, str], where: str, positive: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """The mapped columns as finite floats, and run as text (one a row where the table names none).
+    """The mapped columns as finite floats, in the table's order, and run as text (the row number if no column is a run).
 
-    Those in `positive` (all, if None) have to be above 0. TableError names the first row that is not
-    such a number (missing, infinite, a text, a truth) and how many there are. Rows keep their order.
+    Columns in `positive` (all, if None) have to be above 0.
+
+    Raises:
+        TableError: A value is missing, infinite, a text, true or false, or not above 0 where it has to be. The
+            message names the first such row and says how many there are.
     """
     clean: dict[str, Any] = {}
     for name, source in mapping.items():
@@ -70,7 +73,7 @@ def fit_columns(
 
 
 def points_digest(points: pd.DataFrame) -> str:
-    """SHA-256 of the fitted columns (as fit_columns gives them), the order of rows and columns not counting."""
+    """SHA-256 of fitted columns (from fit_columns), independent of the order of rows and columns."""
     columns = sorted(points.columns)
     if columns == ["loss", "n", "run", "tokens"]:
         values = zip(*(points[name].tolist() for name in ("run", "n", "tokens", "loss")), strict=True)
@@ -89,7 +92,7 @@ class _Finder:
                 self.alike.setdefault(_plain(name), []).append(name)
 
     def column(self, name: str) -> str:
-        """The column or expression for `name`."""
+        """The column or expression for `name`; TableError if there is none."""
         found = self.find(name) or self._derived(name)
         if found is None:
             raise self.nothing_for(name)
@@ -140,7 +143,7 @@ class _Finder:
         return None
 
     def _written(self, template: str, sources: Mapping[str, str | None]) -> str:
-        """The template with the table's columns, or the expressions given for them, in the place of canonical names."""
+        """The template with canonical names replaced by the table's columns, or by expressions given for them."""
         written = {
             name: quoted(source) if source in self.table.columns else f"({source})"
             for name, source in sources.items()
@@ -199,7 +202,7 @@ def _check_rows(
         found = table[source].iloc[bad[0]] if source in table.columns else values[bad[0]]
         raise TableError(
             f"{where}, row {row_number(table, int(bad[0]))}: {short(source)} is {_shown(found)}; accepted: {accepted} "
-            f"({bad.size} such row{'s' * (bad.size > 1)}); drop or mend them"
+            f"({bad.size} such row{'s' * (bad.size > 1)}); drop or correct them"
         )
 
 

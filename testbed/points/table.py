@@ -1,6 +1,6 @@
 """Reading and writing points tables: CSV, TSV, parquet and JSON lines, chosen by the file's suffix.
 
-A file is read as it is or not at all: what does not fit its own header is an error, never cut or moved.
+A file that does not fit its own header is an error: no row is cut, and no value is moved to another column.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ from testbed.errors import TableError
 from testbed.files import replacing
 from testbed.points.numbers import column_of
 
-# Numbers to the last bit are pandas' default from 3.1 on, where asking for them is deprecated.
+# pandas reads numbers to the last bit by default from 3.1 on, where the option for it is deprecated.
 _VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
 _EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
 
-
 _MOST_UNPACKED = 1 << 28  # bytes of a compressed table
 _MOST_COLUMNS = 10_000
-_MOST_CELLS = 1 << 27  # of a table: 1 GB of numbers
+_MOST_CELLS = 1 << 27  # 1 GB of numbers
 _PHASES = {"stable", "decaying", "annealed"}
 _OURS = {"role", "phase", "horizon", "branch_step"}  # in every points table of the testbed
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """A table from .csv, .tsv, .parquet or .jsonl, the text formats also as .gz; TableError where it cannot be read.
+    """The table in a .csv, .tsv, .parquet or .jsonl file; the text formats also as .gz.
 
-    Numbers are read to the last bit. Columns of one name keep it; whoever needs one of them is told.
+    Numbers are read to the last bit. Several columns of one name keep it; using one of them is an error.
+
+    Raises:
+        TableError: It cannot be read, is too large, or has no rows.
     """
     path = Path(path)
     suffix, zipped = _format(path)
@@ -61,7 +63,12 @@ def read_table(path: Path | str) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write CSV or TSV, parquet or JSON lines, numbers to the last bit, whole or not at all."""
+    """Write a .csv, .tsv, .parquet or .jsonl file, whole or not at all, with numbers to the last bit.
+
+    Raises:
+        DiskError: The file cannot be written.
+        TableError: The suffix names another format.
+    """
     writers: dict[str, Callable[[Path], object]] = {
         ".csv": lambda p: _write_separated(table, p, ","),
         ".tsv": lambda p: _write_separated(table, p, "\t"),
@@ -75,9 +82,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows whose loss is comparable between runs: phase "annealed", where the table has our phases.
+    """The rows whose losses are comparable between runs: those of phase "annealed", if the table has our phases.
 
-    What a foreign table's phases mean is not known here: it is left as it is.
+    A table with other phases, or none, is returned as it is.
+
+    Raises:
+        TableError: No row is annealed.
     """
     if "phase" not in table.columns:
         return table
@@ -88,13 +98,13 @@ def annealed_only(table: pd.DataFrame, where: str) -> pd.DataFrame:
     if kept.empty:
         raise TableError(
             f"{where}: no row with phase annealed (found {', '.join(sorted(map(str, phases)))}); losses taken "
-            "before the learning rate has decayed do not belong in one fit; use --all-phases to fit them all the same"
+            "before the learning rate has decayed do not belong in one fit; use --all-phases to fit them anyway"
         )
     return kept
 
 
 def without_target(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows that are not a held-out target's, where the table has roles."""
+    """The rows of runs other than the held-out target; all, if the table has no roles."""
     if "role" not in table.columns:
         return table
     return table[[role != "target" for role in column_of(table, "role", where).astype(object)]]
@@ -122,11 +132,13 @@ def _format(path: Path) -> tuple[str, bool]:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """What a gzip file holds; a small one may hold more than any machine does."""
+    """The content of a gzip file, up to a limit: a small file may unpack to more than fits into memory."""
     with gzip.open(BytesIO(content)) as file:
         unpacked = file.read(_MOST_UNPACKED + 1)
     if len(unpacked) > _MOST_UNPACKED:
-        raise ValueError(f"it unpacks to more than {_MOST_UNPACKED >> 20} MB; unpack it to have it read all the same")
+        raise ValueError(
+            f"it unpacks to more than {_MOST_UNPACKED >> 20} MB; unpack it yourself to have it read anyway"
+        )
     return unpacked
 
 
@@ -162,7 +174,7 @@ def _read_parquet(content: bytes) -> pd.DataFrame:
         facts = parquet.ParquetFile(BytesIO(content)).metadata
         _check_size(facts.num_rows, facts.num_columns)
         table = pd.read_parquet(BytesIO(content))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:  # its description of the columns is broken
+    except (KeyError, TypeError, IndexError, AttributeError) as error:  # broken metadata
         raise ValueError(f"{type(error).__name__}: {error}") from None
     named = [name for name in table.index.names if name is not None]
     return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
@@ -188,12 +200,12 @@ def _read_json_lines(content: bytes) -> pd.DataFrame:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key occurs twice")
     return found
 
 
 def _write_separated(table: pd.DataFrame, path: Path, separator: str) -> None:
-    """By pyarrow, ten times as fast as pandas; where a text needs quotes, or a number has 20 digits, by pandas."""
+    """Write by pyarrow, ten times as fast as pandas; by pandas if a text needs quotes or an integer exceeds 64 bits."""
     options = csv.WriteOptions(include_header=False, delimiter=separator, quoting_style="none")
     try:
         with path.open("wb") as file:
@@ -204,7 +216,7 @@ def _write_separated(table: pd.DataFrame, path: Path, separator: str) -> None:
 
 
 def _write_json_lines(table: pd.DataFrame, path: Path) -> None:
-    """As json writes numbers, to the last bit; missing values are null."""
+    """Write JSON lines: numbers to the last bit, missing values as null."""
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -4,7 +4,7 @@ Parsed by hand and never run as Python: there are no calls and no attributes, a 
 neither a long text nor a deep one exhausts the stack (`ast.parse` refuses a sum of 3000 terms).
 """
 
-from testbed.points.expressions.evaluation import computed, filter_rows
+from testbed.points.expressions.evaluate import computed, filter_rows
 from testbed.points.expressions.parser import parse
 from testbed.points.expressions.tree import columns_of, quoted
 

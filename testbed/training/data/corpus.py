@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.config import Data
-from testbed.errors import DataError
-from testbed.files import digest, not_writable, write_json
+from testbed.errors import DataError, DiskError
+from testbed.files import building, digest, not_writable, write_json
 from testbed.training.data.documents import Documents
 from testbed.training.data.tokenizers import END, BpeTokenizer, ByteTokenizer, Tokenizer, train_bpe
 
@@ -136,22 +136,12 @@ def _clear_away(folder: Path) -> None:
 
 def _build(documents: Documents, config: Data, folder: Path) -> None:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    try:
-        tokenizer = _make_tokenizer(documents, config, building)
-        _write_tokens(documents, tokenizer, config, building)
-        try:
-            building.rename(folder)
-        except OSError:
-            if not (folder / "meta.json").exists():  # otherwise another process built the same corpus first
-                raise
-    except OSError as error:
-        raise not_writable(folder, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        with building(folder) as temporary:
+            tokenizer = _make_tokenizer(documents, config, temporary)
+            _write_tokens(documents, tokenizer, config, temporary)
+    except DiskError:
+        if not (folder / "meta.json").exists():  # otherwise another process built the same corpus first
+            raise
 
 
 def _make_tokenizer(documents: Documents, config: Data, folder: Path) -> Tokenizer:
