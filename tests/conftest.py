@@ -27,6 +27,7 @@ from testbed.records import Forecast, RunSpec
 from testbed.training.data import TokenSource, open_source
 from testbed.training.executors import LocalExecutor
 from testbed.training.sweep import packs, plan
+from tests.helpers import warm_python
 from tests.helpers.planted_sweep import planted_forecast, planted_points
 from tests.helpers.sweeps import LONG, SLOWLY, TINY, Quiet, fresh, table
 
@@ -36,6 +37,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and their children
     os.environ["TESTBED_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _warm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with warm_python.server(tmp_path_factory.mktemp("warm")) as script:
+        yield script
+
+
+@pytest.fixture(scope="module")
+def warm(_warm_server: Path) -> Iterator[Path]:
+    """Processes that this module starts by `sys.executable` have imported torch before they start."""
+    with warm_python.used(_warm_server):
+        yield _warm_server
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +89,11 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def long_undisturbed(tiny_toml: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def long_undisturbed(tiny_toml: Path, tmp_path_factory: pytest.TempPathFactory, _warm_server: Path) -> pd.DataFrame:
     """The points of the longer sweep, trained in one go on two workers."""
     sweep = fresh(tiny_toml, tmp_path_factory.mktemp("long") / "sweep", *LONG)
-    LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
+    with warm_python.used(_warm_server):
+        LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
     return table(sweep)
 
 

@@ -15,6 +15,8 @@ from testbed.training.data import open_source
 from testbed.training.recipe import part_of, schedule_of
 from tests.helpers.sweeps import Quiet
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 HORIZON = Horizon(tokens=25_600, steps=100, branch_step=0)
 SMALL = """
 name = "axes"

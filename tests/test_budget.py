@@ -19,6 +19,8 @@ from testbed.training.store.spending import affordable, excess
 from testbed.training.sweep import packs, plan
 from tests.helpers.sweeps import LONG, SLOW, Quiet, fresh, processes_of, table, wait_for
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def begin(tiny_toml, path, *overrides):
     return Study(fresh(tiny_toml, path, *overrides))

@@ -15,6 +15,8 @@ from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
 from tests.helpers.sweeps import LONG, Quiet, fresh, processes_of, table, wait_for
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_toml, tmp_path_factory):
@@ -145,6 +147,7 @@ train_all(LocalExecutor("cpu", 2, checkpoint_seconds=0.3), sweep, sweep.of_role(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_or_interrupted_launcher_leaves_no_worker_and_the_same_command_goes_on(
     tiny_toml, tmp_path, long_undisturbed, how
@@ -166,6 +169,7 @@ def test_a_killed_or_interrupted_launcher_leaves_no_worker_and_the_same_command_
     assert table(sweep).equals(long_undisturbed)
 
 
+@pytest.mark.slow
 def test_two_launches_share_out_a_sweep_and_both_end_when_it_is_done(tiny_toml, tmp_path, long_undisturbed):
     sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
     launches = [

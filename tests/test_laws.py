@@ -1,6 +1,7 @@
 """What holds of every law of the library."""
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,21 +13,30 @@ from testbed.analysis.laws import LAWS, find_law, plain_formula
 from testbed.errors import ConfigError
 from tests.helpers.planted import PLANTED, noisy
 
+SLOW = ("bnsl2", "farseer")  # a fit takes ten seconds
+FITTED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LAWS]
+
+
+@cache
+def fit_of(name, noise=0.0):
+    table = noisy(LAWS[name], PLANTED[name], noise)
+    return fit_law(name, table, columns={c: c for c in LAWS[name].columns}, n_boot=0)
+
 
 def test_every_law_has_a_planted_truth():
     assert set(PLANTED) == set(LAWS)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", FITTED)
 def test_planted_parameters_are_recovered(name):
-    fit = fit_law(name, noisy(LAWS[name], PLANTED[name]), columns={c: c for c in LAWS[name].columns}, n_boot=0)
+    fit = fit_of(name)
     assert fit.converged
     assert fit.theta == pytest.approx(PLANTED[name].params, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", FITTED)
 def test_slopes_are_those_of_the_response(name):
-    fit = fit_law(name, noisy(LAWS[name], PLANTED[name], 0.003), columns={c: c for c in LAWS[name].columns}, n_boot=0)
+    fit = fit_of(name, 0.003)
     coordinates, columns = fit.problem.coordinates, fit.problem.columns
     phi = np.concatenate([fit.phi[None], best_starts(fit.problem.kernel, fit.rows.y, np.ones(fit.nobs))[:3]])
     slopes = coordinates.slopes(phi, columns)
@@ -40,9 +50,9 @@ def test_slopes_are_those_of_the_response(name):
         np.testing.assert_allclose(slopes[:, k], coordinates._complex_slope(phi, k, columns), rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", FITTED)
 def test_derivatives_of_the_objective_are_those_of_its_value(name):
-    fit = fit_law(name, noisy(LAWS[name], PLANTED[name], 0.003), columns={c: c for c in LAWS[name].columns}, n_boot=0)
+    fit = fit_of(name, 0.003)
     kernel, y = fit.problem.kernel, fit.rows.y
     phi, p = fit.phi + 0.01, len(fit.phi)
     at = np.concatenate([phi[None], phi + 1e-5 * np.eye(p), phi - 1e-5 * np.eye(p)])

@@ -15,6 +15,8 @@ from testbed.training.sweep import packs
 from tests.helpers.command_line import command
 from tests.helpers.sweeps import Quiet, fresh
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 ROOT = Path(__file__).parents[1]
 
 

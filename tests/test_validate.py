@@ -43,6 +43,7 @@ def test_the_interval_is_made_of_its_three_parts():
     assert many.sd_seeds == pytest.approx(0.005 * math.hypot(0.9, 0.4) / math.sqrt(2), rel=0.2)
 
 
+@pytest.mark.slow
 def test_intervals_keep_their_promise_on_planted_tables():
     hits = 0
     for seed in range(60):

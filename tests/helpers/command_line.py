@@ -5,6 +5,6 @@ import sys
 
 
 def command(*arguments, **options):
-    """`testbed` with these arguments, ended: its exit code and what it printed, as text."""
+    """`python -m testbed` with these arguments, ended: its exit code and what it printed, as text."""
     line = [sys.executable, "-m", "testbed", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, check=False, **options)

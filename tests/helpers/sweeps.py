@@ -1,5 +1,6 @@
 """Sweeps of a few seconds, a watcher that listens, and what tests ask of processes."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from testbed.training.executors import settle_packs
 from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import plan
+from tests.helpers.warm_python import programs
 
 TINY = """
 name = "tiny"
@@ -93,15 +95,19 @@ def table(sweep):
 
 def processes_of(sweep, module="testbed.training.executors.worker"):
     """Process ids of the sweep's processes that run this module, from their command lines."""
-    found = []
+    python = Path(sys.executable)
+    lines = programs(python.parent) if python.name == "warm_python" else command_lines()
+    return [process for process, line in lines.items() if module in line and str(sweep.path) in line]
+
+
+def command_lines():
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                line = (entry / "cmdline").read_bytes().split(b"\0")
+                found[int(entry.name)] = (entry / "cmdline").read_text(errors="replace").split("\0")
             except OSError:
                 continue
-            if module.encode() in line and str(sweep.path).encode() in line:
-                found.append(int(entry.name))
     return found
 
 

@@ -78,18 +78,19 @@ def choose_passes(
     if train.micro_rows != "auto":
         fitting = [way for way in ways if estimate(way).bytes <= available]
         return _choice((fitting or ways[-1:])[0], available)
-    rows = [fit_micro_rows(way, available) for way in ways]
-    fitting = [_with(way, micro_rows=most) for way, most in zip(ways, rows, strict=True) if most]
-    if not fitting:
+    options = (_with(way, micro_rows=most) for way in ways if (most := fit_micro_rows(way, available)))
+    first = next(options, None)  # the others are sized only where they are asked for: it takes a second a width
+    if first is None:
         return _choice(_with(ways[-1], micro_rows=1), available)
     measurable = device.type == "cuda" and source is not None and not spec.engine.sharded
-    if measurable and estimate(fitting[0]).bytes > _ROOMY * available:
+    if measurable and estimate(first).bytes > _ROOMY * available:
         assert source is not None
-        few = (fitting[0].engine.micro_rows or 0) * spec.shape.seq_len < _FULL
+        fitting = [first, *options]
+        few = (first.engine.micro_rows or 0) * spec.shape.seq_len < _FULL
         candidates = [way for option in (fitting if few else fitting[:1]) for way in _around(option)]
         found = fastest(candidates, source, device, available)
         return _choice(found or fitting[-1], available, measured=found is not None)
-    return _choice(fitting[0], available)
+    return _choice(first, available)
 
 
 def fastest(
