@@ -20,7 +20,10 @@ EXAMPLES = {
     "testbed.analysis.forecast.rule": ["make_forecast"],
     "testbed.analysis.laws": ["find_law"],
     "testbed.analysis.laws.law": ["Law", "Parameter"],
+    "testbed.config.loading": ["load_config"],
     "testbed.points.columns": ["canonical", "key_columns"],
+    "testbed.points.table": ["read_table"],
+    "testbed.study.study": ["Study"],
 }
 METHODS = ("predict", "get_prediction", "interval", "profile", "frontier", "solve", "diagnostics", "to_dict")
 

@@ -106,7 +106,7 @@ def test_failed_runs_stop_the_loop_with_their_reasons_and_can_be_retried(tiny_to
         run.path.mkdir(parents=True)
         run.fail("the disk was full", "trace")
     with pytest.raises(
-        RunFailed, match=r"2 of 6 grid runs failed:\n.*the disk was full\n.*\nMend the cause .*--retry-failed"
+        RunFailed, match=r"2 of 6 grid runs failed:\n.*the disk was full\n.*\nFix the cause .*--retry-failed"
     ):
         study.train("grid", Quiet())
     assert [sweep.run(s).state() for s in sweep.of_role("grid")].count("done") == 4

@@ -32,6 +32,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Classes outside the package that it names may be imported from now on.
 
+    >>> config = load_config("quick_synthetic", ["train.lr=0.003"])  # the name of a built-in one, or a path
+    >>> config.grid.widths, config.train.lr
+    ((16, 24, 32, 40), 0.003)
+    >>> load_config("quick_synthetic", ["train.learning_rate=0.003"])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    testbed.errors.ConfigError: ...
+
     Raises:
         ConfigError: The file cannot be read, or the configuration has mistakes; the message lists all of them.
     """

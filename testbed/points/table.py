@@ -38,6 +38,12 @@ _OURS = {"role", "phase", "horizon", "branch_step"}  # in every points table of 
 def read_table(path: Path | str) -> pd.DataFrame:
     """The table in a .csv, .tsv, .parquet or .jsonl file; the text formats also as .gz.
 
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "runs.csv")
+    >>> pd.DataFrame({"params": [7e6, 7e7], "tokens": [1.4e8, 1.4e9], "loss": [3.25, 2.5]}).to_csv(path, index=False)
+    >>> read_table(path)["loss"].tolist()
+    [3.25, 2.5]
+
     Numbers are read to the last bit. Several columns of one name keep it; using one of them is an error.
 
     Raises:

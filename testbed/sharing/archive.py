@@ -1,7 +1,6 @@
-"""A sweep as one zip archive: its records, the table of its points, its page, and a manifest of digests.
+"""Packs a sweep into one zip archive: its records, points table, page, and a manifest of digests.
 
-Whatever reads a sweep's folder reads it again once the archive is unpacked. The same records give the
-same bytes: names are sorted and times fixed.
+The unpacked archive is a sweep's folder again. The same records give the same bytes: names are sorted and times fixed.
 """
 
 from __future__ import annotations
@@ -22,15 +21,21 @@ from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
 from testbed.version import __version__
 
-_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip archive can name
+_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can store
 _BLOCK = 1 << 20
 
 
 def pack(path: Path, out: Path, checkpoints: bool = False) -> Packed:
-    """Write the sweep in the folder `path` to the archive `out`, whole or not at all.
+    """Write the sweep in the folder `path` to the archive `out`, completely or not at all.
 
-    The table of points is made of the runs as they stand. Checkpoints and weights go along only where
-    they are asked for. FolderError where there is no sweep, a loss is damaged, or a file is a link.
+    The points table is made from the runs as they are now. Checkpoints and weights are left out unless asked for.
+
+    >>> packed = pack(Path("runs/quick"), Path("quick.zip"))  # doctest: +SKIP
+    >>> packed.files, packed.size  # doctest: +SKIP
+    (101, 374210)
+
+    Raises:
+        FolderError: There is no sweep at `path`, a loss is damaged, a file is a link, or `out` is not a .zip.
     """
     if out.suffix != ".zip":
         raise FolderError(f"{out}: found the ending {out.suffix!r}; accepted: .zip")
@@ -55,7 +60,7 @@ def pack(path: Path, out: Path, checkpoints: bool = False) -> Packed:
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> Member:
-    """Add one file, block by block; its digest is of the bytes that were added."""
+    """Add one file in blocks; the digest is of the bytes that were added."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file, archive.open(_entry(name), "w", force_zip64=True) as packed:
         while block := file.read(_BLOCK):
@@ -67,7 +72,7 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> Member:
 
 def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, _TIME)
-    entry.create_system = 3  # Unix, whatever system packs
+    entry.create_system = 3  # Unix, on whichever system it is packed
     entry.external_attr = (stat.S_IFREG | 0o644) << 16
     entry.compress_type = zipfile.ZIP_STORED if name.endswith((".safetensors", ".png")) else zipfile.ZIP_DEFLATED
     return entry

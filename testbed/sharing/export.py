@@ -1,6 +1,6 @@
-"""A finished run as a model folder of transformers: weights, configuration, tokenizer and a card.
+"""Exports a finished run as a model folder of transformers: weights, configuration, tokenizer and a card.
 
-The model is one that transformers knows, so nobody has to trust code of ours to load it.
+The model is of a type that transformers has, so loading it runs no code of testbed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,16 @@ from testbed.training.train.checkpoints.checkpoint import read_weights
 
 
 def export(path: Path, out: Path) -> None:
-    """Write the run in the folder `path` (runs/SWEEP/runs/ID) to the new or empty folder `out`, whole or not at all.
+    """Write the run in the folder `path` (runs/SWEEP/runs/ID) to the new or empty folder `out`, completely or not at all.
 
-    The logits are those of the run to fp32's rounding. FolderError where the run is not done, its weights
-    are damaged, or `out` holds something.
+    The logits equal those of the run up to fp32 rounding.
+
+    >>> export(Path("runs/quick/runs/w0064-i1000-d65536064-d43eb9fa07"), Path("model"))  # doctest: +SKIP
+    >>> AutoModelForCausalLM.from_pretrained("model")  # doctest: +SKIP
+
+    Raises:
+        FolderError: The run is not done, its weights are damaged, or `out` is not empty.
+        ConfigError: Its family or its source's tokenizer has no form in transformers.
     """
     sweep, run = find_run(path)
     if run.state() != "done":

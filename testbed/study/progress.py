@@ -1,4 +1,4 @@
-"""What a user sees while runs are trained: bars on a terminal, plain lines elsewhere; with what is spent and left."""
+"""Shows the progress of training: bars on a terminal, plain lines elsewhere; with time left and budget spent."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ from testbed.units import show_count, show_seconds
 
 _LINE_SECONDS = 30.0
 _BAR_SECONDS = 2.0
-_LOOKS = 20  # a look at the ledger takes at most one in so many parts of the time
+_SHARE = 20  # reading the ledger takes at most one part in so many of the time
 
 
 def progress(study: Study, role: Role, console: Console | None = None, title: str | None = None) -> Bars | Lines:
-    """What to train the runs of `role` under, as a context: its value is the watcher that Study.train takes."""
+    """A context manager whose value is the watcher that Study.train takes.
+
+    >>> with testbed.progress(study, "grid") as watcher:  # doctest: +SKIP
+    ...     study.train("grid", watcher)
+    training the grid: 9 runs
+      1/9 runs, 4 %, 12 s, about 5 m left  w0016-i0-d0-4ef6a8dca9 done
+    """
     console = console or Console(highlight=False)
     title = title or f"training the {'brackets' if role == 'tune' else role}"
     return (Bars if console.is_terminal else Lines)(_Account(study, role), title, console)
 
 
 class _Account:
-    """The ledger of the runs at work, everybody's; read anew now and then."""
+    """The ledger of all runs of a role, whichever process trains them; read from the folder."""
 
     def __init__(self, study: Study, role: Role) -> None:
         self._study, self._role = study, role
@@ -38,11 +44,11 @@ class _Account:
 
     @property
     def total(self) -> int:
-        """Runs of this role, with those that are second tries."""
+        """The number of runs of this role, second tries included."""
         return len(self._study.folder.of_role(self._role))
 
     def read(self) -> tuple[int, float, str]:
-        """Runs that have ended; the share of the work that is done; what is left and spent of a budget, in words."""
+        """The number of ended runs, the share of the work that is done, and time left and budget spent in words."""
         folder = self._study.folder
         ledger = Ledger.of(folder, folder.of_role(self._role))
         words = []
@@ -56,7 +62,7 @@ class _Account:
 
 
 class Bars:
-    """A bar for each run at work and one for all, by the time that they take."""
+    """A bar for each run at work, and one for all, in proportion to the time that they take."""
 
     def __init__(self, account: _Account, title: str, console: Console) -> None:
         self._account = account
@@ -88,10 +94,10 @@ class Bars:
             self._tasks[spec.run_id] = self._progress.add_task(f"  {spec.run_id}", total=spec.steps, note="")
 
     def progress(self, spec: RunSpec, steps: int) -> None:
-        """Move the run's bar, and now and then the one for all."""
+        """Move the run's bar, and every few seconds the one for all."""
         self._progress.update(self._tasks[spec.run_id], completed=steps)
         if time.monotonic() > self._next:
-            self._look()
+            self._refresh()
 
     def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
         """Show the newest loss."""
@@ -99,28 +105,28 @@ class Bars:
         self._progress.update(self._tasks[spec.run_id], note=note)
 
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:
-        """Take the run's bar away; a failure is told at once."""
+        """Remove the run's bar; print a failure at once."""
         task = self._tasks.pop(spec.run_id, None)
         if task is not None:
             self._progress.remove_task(task)
-        self._look()
+        self._refresh()
         if outcome.ending == "failed":
             failure = f"{spec.run_id} failed: {outcome.reason}"
             self._progress.console.print(failure, style="red", markup=False, highlight=False)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         started = time.monotonic()
         _, share, left = self._account.read()
         self._progress.update(self._all, completed=share, note=left)
-        self._next = started + max(_BAR_SECONDS, _LOOKS * (time.monotonic() - started))
+        self._next = started + max(_BAR_SECONDS, _SHARE * (time.monotonic() - started))
 
 
 class Lines:
-    """A line at the end of each run, and one now and then in between."""
+    """A line at the end of each run, and one every half minute in between."""
 
     def __init__(self, account: _Account, title: str, console: Console) -> None:
         self._account, self._title, self._console = account, title, console
-        self._spoken = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         self._console.print(f"{self._title}: {self._account.total} runs", highlight=False)
@@ -132,23 +138,23 @@ class Lines:
         return None
 
     def started(self, spec: RunSpec) -> None:
-        """Nothing; the end is what counts."""
+        """Print nothing: a run has its line when it ends."""
 
     def progress(self, spec: RunSpec, steps: int) -> None:
-        """A line every half minute."""
-        if time.monotonic() - self._spoken > _LINE_SECONDS:
-            self._say("")
+        """Print a line if the last one is half a minute old."""
+        if time.monotonic() - self._last_line > _LINE_SECONDS:
+            self._print("")
 
     def evaluated(self, spec: RunSpec, evaluation: Eval) -> None:
-        """Nothing; the losses are in the folder."""
+        """Print nothing: the losses are in the run's folder."""
 
     def ended(self, spec: RunSpec, outcome: Outcome) -> None:
-        """One line for the run."""
-        self._say(f"{spec.run_id} {outcome.ending}{': ' + outcome.reason if outcome.reason else ''}")
+        """Print the run's line."""
+        self._print(f"{spec.run_id} {outcome.ending}{': ' + outcome.reason if outcome.reason else ''}")
 
-    def _say(self, what: str) -> None:
-        self._spoken = time.monotonic()
-        passed = show_seconds(self._spoken - self._account.started)
+    def _print(self, event: str) -> None:
+        self._last_line = time.monotonic()
+        passed = show_seconds(self._last_line - self._account.started)
         ended, share, left = self._account.read()
-        line = f"  {ended}/{self._account.total} runs, {100 * share:.0f} %, {passed}{', ' * bool(left)}{left}  {what}"
+        line = f"  {ended}/{self._account.total} runs, {100 * share:.0f} %, {passed}{', ' * bool(left)}{left}  {event}"
         self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
-"""A study from its configuration to its page: the one place where training wing and analysis wing meet.
+"""A study from its configuration to its page: the one place where training and analysis meet.
 
-Each step can be taken alone and repeated: what is done already is not done again, and the target
-cannot start before its forecast is sealed.
+Each step can be called alone and repeated: finished work is kept, and the target cannot start before its forecast is
+sealed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,19 @@ from testbed.version import versions
 
 
 class Study:
-    """A sweep's folder and the steps of the loop; every result is a file in the folder."""
+    """A sweep's folder and the steps of the loop; every result is a file in the folder.
+
+    >>> import tempfile, testbed
+    >>> config = testbed.load_config("quick_synthetic", ["grid.widths=[16, 24, 32]", "train.pack=2"])
+    >>> study = testbed.Study.create(config, Path(tempfile.mkdtemp(), "example"))
+    >>> len(study.grid), len(study.target)
+    (9, 2)
+    >>> study.points().empty  # nothing is trained yet
+    True
+    >>> study.seal()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    testbed.errors.FolderError: ...: 9 of 9 grid runs are not done (...); finish them with testbed train ...
+    """
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
@@ -38,7 +50,15 @@ class Study:
 
     @classmethod
     def create(cls, config: Config, path: Path | None = None) -> Study:
-        """Open the data, plan every run, and make the folder (runs/NAME), or take up the one of the same plan."""
+        """Open the data, plan every run, and make the folder (runs/NAME by default); starts no run.
+
+        A folder that holds the same plan is opened instead. See the class for an example.
+
+        Raises:
+            ConfigError: The plan or its forecast is impossible.
+            DataError: The data cannot be read or does not hold enough.
+            FolderError: The folder holds another sweep, or cannot be written.
+        """
         path = path or config.home
         _, made = settle(config, path)
         seconds = None
@@ -56,45 +76,55 @@ class Study:
 
     @classmethod
     def open(cls, path: Path) -> Study:
-        """The study in a folder that is there."""
+        """Open a study's folder.
+
+        Raises:
+            FolderError: There is no study in it, or a newer testbed wrote it.
+        """
         return cls(SweepFolder.open(path))
 
     def executed_with(self, device: str | None, workers: int | None, executor: str | None = None) -> Study:
-        """The same study on another device, with another number of workers or by another executor."""
+        """The same study with another device, number of workers or executor; None keeps the configuration's."""
         changes = {"device": device, "workers": workers, "executor": executor}
         execution = self.folder.config.execution.model_copy(update={k: v for k, v in changes.items() if v is not None})
         config = self.folder.config.model_copy(update={"execution": execution})
         return Study(SweepFolder(self.folder.path, config, self.folder.specs))
 
     def workers(self, specs: Sequence[RunSpec]) -> int:
-        """Worker processes that train these runs."""
+        """The number of worker processes that train these runs."""
         return device_and_workers(self.folder.config, specs)[1]
 
     @property
     def grid(self) -> tuple[RunSpec, ...]:
-        """The runs that are fitted."""
+        """The grid's runs, to which the laws are fitted."""
         return self.folder.of_role("grid")
 
     @property
     def target(self) -> tuple[RunSpec, ...]:
-        """The runs that are forecast, one a seed."""
+        """The target's runs, one per seed, whose mean loss is forecast."""
         return self.folder.of_role("target")
 
     def train(self, role: Role, watcher: Watcher, retry_failed: bool = False) -> None:
-        """Train the runs of this role that are not done; RunFailed names those that failed, once all have ended."""
+        """Train the runs of this role that are not done, or resume them from their checkpoints.
+
+        Raises:
+            SealError: The target's forecast is not sealed yet.
+            RunFailed: Runs failed; raised once all have ended, with every reason.
+            BudgetReached: The sweep's budget is spent.
+        """
         specs = self._sealed_target() if role == "target" else self.folder.of_role(role)
         runs = {spec.run_id: self.folder.run(spec) for spec in specs}
         if retry_failed:
             for run in runs.values():
                 run.forget_failure()
-        with tracked(watcher, self.folder) as told:
-            train_all(make_executor(self.folder.config.execution), self.folder, specs, told)
+        with tracked(watcher, self.folder) as watching:
+            train_all(make_executor(self.folder.config.execution), self.folder, specs, watching)
             if role == "grid":
-                self._retry_diverged(told)
+                self._retry_diverged(watching)
         self._require_none_failed(role)
 
     def _retry_diverged(self, watcher: Watcher) -> None:
-        """Each run that diverged once more at lower learning rates, where the configuration asks for it."""
+        """Train each diverged run once more at lower learning rates, if the configuration asks for it."""
         factor = self.folder.config.train.retry_lr
         again = retries(self.grid, diverged(self.folder, "grid"), factor) if factor is not None else ()
         if again:
@@ -102,14 +132,17 @@ class Study:
             train_all(make_executor(self.folder.config.execution), self.folder, again, watcher)
 
     def points(self) -> pd.DataFrame:
-        """Every loss of every finished run (see points.POINTS_COLUMNS)."""
+        """The points table: one row per logged loss of each finished run (see points.POINTS_COLUMNS)."""
         return sweep_points(self.folder)
 
     def fit(self, without_failed: bool = False) -> dict[str, Fit]:
-        """The configuration's laws, fitted to the grid; the grid has ended, so once is enough.
+        """The configuration's laws fitted to the annealed losses of the grid, by name; fitted once and kept.
 
-        RunFailed where runs of the grid failed, unless their cells are to be left out; those that a
-        sealed forecast was made without are.
+        The cells of failed runs are left out if asked for, or if the sealed forecast was made without them.
+
+        Raises:
+            FolderError: Runs of the grid are not done.
+            RunFailed: Runs of the grid failed, and their cells are not left out.
         """
         if not self._fits:
             self._require_ended("grid")
@@ -125,11 +158,16 @@ class Study:
         return self._fits
 
     def _left_out(self) -> tuple[MissingCell, ...]:
-        """The cells that the sealed forecast was made without."""
+        """The cells that the sealed forecast left out."""
         return self.folder.forecast().missing if self.folder.has_forecast() else ()
 
     def seal(self, without_failed: bool = False) -> Forecast:
-        """Write the forecast, once; where it is sealed already, that one."""
+        """Write the target's forecast, once; later calls return the one that was sealed.
+
+        Raises:
+            FolderError, RunFailed: As `fit`.
+            ConfigError: The configuration has no target.
+        """
         if self.folder.has_forecast():
             return self.folder.forecast()
         config, fits = self.folder.config, self.fit(without_failed)
@@ -150,7 +188,13 @@ class Study:
         return forecast
 
     def judge(self) -> Verdict:
-        """Hold the sealed forecast against the target's runs, and keep the verdict."""
+        """Compare the sealed forecast with the target's losses, and write the verdict.
+
+        Raises:
+            SealError: There is no forecast, or it was changed after it was sealed.
+            FolderError: Runs of the target are not done.
+            RunFailed: Runs of the target failed.
+        """
         forecast = self.folder.forecast()
         self._require_ended("target")
         self._require_none_failed("target")
@@ -159,7 +203,7 @@ class Study:
         return verdict
 
     def report(self) -> Path:
-        """The page and its figures, from whatever there is so far; returns the page's path."""
+        """Write the page and its figures from the results so far, and points.csv; returns the page's path."""
         write_table(self.points(), self.folder.path / "points.csv")
         return write_page(stay_inside(self.folder.path, self.folder.path / "report"), self._contents())
 
@@ -197,16 +241,16 @@ class Study:
 
     def _require_none_failed(self, role: Role) -> None:
         reasons = failed(self.folder, role)
-        if role == "tune":  # where a run that diverged is a bracket's finding
+        if role == "tune":  # a bracket may diverge: that is its result, not a failure
             found = diverged(self.folder, role)
             reasons = {run_id: reason for run_id, reason in reasons.items() if run_id not in found}
         if reasons:
             count = len(self.folder.of_role(role))
             left_out = ", or leave their cells out with --without-failed" if role == "grid" else ""
-            told = [f"  {run_id}: {reason}" for run_id, reason in reasons.items()]
+            lines = [f"  {run_id}: {reason}" for run_id, reason in reasons.items()]
             raise RunFailed(
-                "\n".join([f"{self.folder.path}: {len(reasons)} of {count} {role} runs failed:", *told])
-                + f"\nMend the cause and repeat the command with --retry-failed{left_out}"
+                "\n".join([f"{self.folder.path}: {len(reasons)} of {count} {role} runs failed:", *lines])
+                + f"\nFix the cause and repeat the command with --retry-failed{left_out}"
             )
 
     def _target(self) -> tuple[RunSpec, ...]:
