@@ -213,7 +213,7 @@ def stuck(tiny_toml, tmp_path, monkeypatch):
 
 
 def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck):
-    sweep = stuck("execution.hang_seconds=1.0")
+    sweep = stuck("execution.hang_seconds=10.0")
     outcomes = LocalExecutor("cpu", 1, hang_seconds=60).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
     (outcome,) = outcomes
     assert outcome.ending == "failed"

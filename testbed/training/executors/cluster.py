@@ -17,7 +17,7 @@ from testbed.config import Execution
 from testbed.errors import TestbedError
 from testbed.records import Eval, RunSpec
 from testbed.training.executors.engines import processes
-from testbed.training.executors.executor import ATTEMPTS, LOG_TAIL, Attempts, Watcher
+from testbed.training.executors.executor import ATTEMPTS, Attempts, Watcher, fail_pack
 from testbed.training.executors.local import LocalExecutor
 from testbed.training.executors.training_run import Outcome
 from testbed.training.store import SweepFolder
@@ -125,10 +125,7 @@ def _outcomes(sweep: SweepFolder, task: EndedTask, attempts: Attempts) -> list[O
     if not all(folder.ended() for folder in folders):
         if attempts.left(task.pack):
             return []
-        reason = f"its task died {ATTEMPTS} times ({task.reason})"
-        for folder in folders:
-            if folder.done() is None:
-                folder.fail(reason, task.log[-LOG_TAIL:])
+        fail_pack(sweep, task.pack, f"its task died {ATTEMPTS} times ({task.reason})", task.log)
     return [
         Outcome(folder.spec.run_id, "failed" if failure else "done", failure.reason if failure else "")
         for folder in folders

@@ -13,7 +13,7 @@ from testbed.training.store import SweepFolder
 from testbed.training.sweep import Pack
 
 ATTEMPTS = 3  # times that a pack is given to a process that dies without bringing it further than before
-LOG_TAIL = 4000  # characters of a process's log that are kept with a failure
+_LOG_TAIL = 4000  # characters of a process's log that are kept with a failure
 
 
 class Watcher(Protocol):
@@ -55,6 +55,14 @@ class Executor(Protocol):
     def adopts(self, sweep: SweepFolder, packs: Sequence[Pack]) -> list[Pack]:
         """The packs that processes of an earlier, dead launch still train; `run` takes them over."""
         ...
+
+
+def fail_pack(sweep: SweepFolder, pack: Pack, reason: str, log: str) -> list[Outcome]:
+    """Fail the runs of a pack that are not done, and keep the end of the log with them."""
+    unfinished = [folder for folder in map(sweep.run, pack) if folder.done() is None]
+    for folder in unfinished:
+        folder.fail(reason, log[-_LOG_TAIL:])
+    return [Outcome(folder.spec.run_id, "failed", reason) for folder in unfinished]
 
 
 class Attempts:

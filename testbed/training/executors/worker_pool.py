@@ -17,7 +17,7 @@ from pathlib import Path
 from testbed.errors import TestbedError
 from testbed.files import not_writable, stay_inside
 from testbed.records import RunSpec
-from testbed.training.executors.executor import ATTEMPTS, LOG_TAIL, Attempts, Watcher
+from testbed.training.executors.executor import ATTEMPTS, Attempts, Watcher, fail_pack
 from testbed.training.executors.training_run import Outcome
 from testbed.training.executors.worker_messages import (
     LossLogged,
@@ -212,10 +212,7 @@ class WorkerPool:
             self._waiting.append(pack)
             return
         reason = f"its worker died {ATTEMPTS} times (exit status {worker.process.returncode}); see {worker.log}"
-        unfinished = [spec for spec in pack if self._sweep.run(spec).state() != "done"]
-        for spec in unfinished:
-            self._sweep.run(spec).fail(reason, worker.log.read_text(errors="replace")[-LOG_TAIL:])
-        self._keep(pack, [Outcome(spec.run_id, "failed", reason) for spec in unfinished])
+        self._keep(pack, fail_pack(self._sweep, pack, reason, worker.log.read_text(errors="replace")))
 
     def _keep(self, pack: Pack, outcomes: Sequence[Outcome]) -> None:
         self._outcomes += outcomes
