@@ -21,7 +21,7 @@ def room_for(monkeypatch):
     def limit(rows):
         class Narrow(ModuleLearner):
             def _step(self):
-                if self._rows > rows:
+                if self._pass_rows > rows:
                     raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
                 super()._step()
 

@@ -1,6 +1,6 @@
-"""What a learner is: the mutable part of runs of one shape that are trained side by side.
+"""The protocol of a learner: the mutable part of a pack of K runs of one shape.
 
-The loop decides when to step, evaluate and branch; a learner does the arithmetic. K is the number of runs.
+The loop decides when to step, evaluate and branch; a learner does the arithmetic.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from testbed.training.train.memory.peak import give_back
 class Learner(Protocol):
     """K networks with their optimisers; all runs do the same steps at the same share of their peak rates.
 
-    Where memory runs out in a step it is done again in passes of half as many windows, with the same
-    arithmetic but for rounding; `rows` are those windows then, None as long as it is as the spec says.
+    Where memory runs out in a step, the step is repeated in passes of half as many windows, equal but for
+    rounding; `rows` are the windows of such a pass, None as long as passes are as the spec says.
     """
 
     rows: int | None
@@ -33,11 +33,11 @@ class Learner(Protocol):
         ...
 
     def split(self, rows: int) -> None:
-        """Have passes of at most so many windows from here on."""
+        """Make passes of at most `rows` windows from here on."""
         ...
 
     def notes(self) -> list[str]:
-        """What went wrong since the last call and was mended, in sentences."""
+        """What went wrong since the last call and was handled, in sentences."""
         ...
 
     def loss_sums(self) -> list[float]:
@@ -45,7 +45,7 @@ class Learner(Protocol):
         ...
 
     def clear_losses(self) -> None:
-        """Start the sums anew."""
+        """Set the sums to 0."""
         ...
 
     def validate(self) -> list[float]:
@@ -61,7 +61,7 @@ class Learner(Protocol):
         ...
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a state; the learner then goes on as the one that gave it would."""
+        """Take over a state; the learner then continues as the one that gave it would."""
         ...
 
     def weights(self, run: int) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ class Learner(Protocol):
         ...
 
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
-        """Take up other runs from their start, which are `alike`: in the same memory, so with the same captured step."""
+        """Start other runs of the same kind in the same memory, so with the same captured step."""
         ...
 
 
@@ -77,9 +77,9 @@ _IDLE_SHARE = 0.25  # of a device's memory that may be in use when another learn
 
 
 def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> Learner:
-    """The learner that the specs name: packed runs together, or one run by its family's own module.
+    """A learner for these runs: a pack of them, or one run by its family's own module.
 
-    An idle one of runs alike takes them up where there is one, for its step is captured and compiled.
+    An idle learner of the same kind is used again where there is one, since its step is captured and compiled.
     """
     from testbed.training.train.module_learner import ModuleLearner
     from testbed.training.train.packed_learner import PackedLearner
@@ -98,7 +98,7 @@ def make_learner(specs: tuple[RunSpec, ...], source: TokenSource, device: torch.
 
 
 def retire(learner: Learner, specs: tuple[RunSpec, ...], device: torch.device) -> None:
-    """Its runs have ended: keep it for others alike. Nobody else may use it from here on.
+    """Keep the learner of finished runs for others of the same kind; the caller must not use it any more.
 
     A learner whose recipe has parts is not kept: their state belongs to the run.
     """

@@ -8,28 +8,23 @@ from torch import Tensor
 from testbed.records import RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.models.packed_gpt import PackedGPT
-from testbed.training.train.device.cuda_graphs import WholeStep, label
 from testbed.training.train.feed import make_feed
-from testbed.training.train.memory.footprint import share_rows
+from testbed.training.train.halving import Halving
 from testbed.training.train.memory.shortage import no_room, with_room
 from testbed.training.train.optimizer import adamw, moments, restore_moments, set_rates, start_anew
 
 
-class PackedLearner:
+class PackedLearner(Halving):
     """A learner of K runs of the family `gpt`; see `learner.Learner`."""
 
     def __init__(self, specs: tuple[RunSpec, ...], source: TokenSource, device: torch.device) -> None:
-        self._spec = spec = specs[0]
-        self._device = device
+        spec = specs[0]
+        super().__init__(spec, device, unit="windows of each run")
         self.network = PackedGPT(spec.shape, tuple(s.init_seed for s in specs), device, bf16=spec.precision == "bf16")
         self.optimizer = _optimizer(self.network, specs)
         self._feed = make_feed(specs, source, device)
         self._validation = torch.as_tensor(source.validation()).to(device, torch.long)
         self._loss_sum = torch.zeros(len(specs), dtype=torch.float64, device=device)
-        self._updating = False
-        self._notes: list[str] = []
-        self.rows: int | None = None
-        self.whole_step = WholeStep(label(spec), device.type == "cuda")
 
     @torch.no_grad()
     def restart(self, specs: tuple[RunSpec, ...]) -> None:
@@ -45,38 +40,23 @@ class PackedLearner:
     def optimise(self, step: int, factor: float) -> None:
         """One optimiser step of every run."""
 
-        def work() -> None:
+        def prepare() -> None:
             self._feed.seek(step)
             set_rates(self.optimizer, factor)
-            self.whole_step(self._step, self.state)
 
-        with_room(work, self._halve, lambda: not self._updating)
-
-    def split(self, rows: int) -> None:
-        """At most so many windows of each run a pass from here on."""
-        self.rows = rows
-        self.whole_step = WholeStep(label(self._spec), self._device.type == "cuda")
-
-    def _halve(self, asked: str) -> None:
-        """Memory ran out in a step, which has changed nothing yet: the next try has half the windows a pass."""
-        rows = self.rows or share_rows(self._spec)
-        if rows == 1 or self._updating:
-            raise no_room(f"a pass of {rows} windows of each run", asked, self._spec, self._device)
-        self.split((rows + 1) // 2)
-        self._notes.append(f"out of memory with {rows} windows of each run a pass: going on with {self.rows}")
+        self._do(prepare, self._step, self.state)
 
     @torch.no_grad()
     def _step(self) -> None:
-        """The device's part of a step: the same work at every step."""
+        """The device's part of a step, with the same operations at every step."""
         losses = self._learn(self._feed.windows())
         self._clip()
-        self._updating = True
-        self._loss_sum += losses
-        self.optimizer.step()
-        self._updating = False
+        with self._updating():
+            self._loss_sum += losses
+            self.optimizer.step()
 
     def _learn(self, windows: Tensor) -> Tensor:
-        """Mean losses [K] of windows [K, B, T + 1] and their gradients, by as many passes as memory asks for."""
+        """Mean losses [K] of windows [K, B, T + 1] and their gradients, in passes of at most `rows` windows."""
         first, gradients = self._spec.data.first_scored, self.network.gradients
         if self.rows is None:
             return self.network.learn(windows, first)
@@ -91,26 +71,21 @@ class PackedLearner:
         return losses
 
     def loss_sums(self) -> list[float]:
-        """The sums since `clear_losses`."""
+        """The sums of the training losses [K] in nats/token since `clear_losses`."""
         return self._loss_sum.tolist()
 
     def clear_losses(self) -> None:
-        """Start the sums anew."""
+        """Set the sums to 0."""
         self._loss_sum.zero_()
 
     @torch.no_grad()
     def validate(self) -> list[float]:
-        """The losses on the frozen windows."""
+        """The losses [K] in nats/token on the frozen windows."""
 
         def fail(asked: str) -> None:
             raise no_room("an evaluation", asked, self._spec, self._device)
 
         return with_room(lambda: self.network.losses(self._validation, self._spec.data.first_scored).tolist(), fail)
-
-    def notes(self) -> list[str]:
-        """What went wrong since the last call and was mended."""
-        notes, self._notes = self._notes, []
-        return notes
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments and the sums of losses."""
@@ -118,11 +93,11 @@ class PackedLearner:
         return weights | moments(self.network, self.optimizer) | {"loss_sum": self._loss_sum}
 
     def layout(self) -> dict[str, tuple[torch.Size, torch.dtype]]:
-        """Those of the state."""
+        """Shape and type of each tensor of `state`."""
         return {name: (tensor.shape, tensor.dtype) for name, tensor in self.state().items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over a state."""
+        """Take over a state that `state` gave."""
         with torch.no_grad():
             for name, row in self.network.named_parameters():
                 row.copy_(tensors[f"weight/{name}"])
@@ -149,7 +124,7 @@ def _optimizer(network: PackedGPT, specs: tuple[RunSpec, ...]) -> torch.optim.Ad
 
 
 def _groups(network: PackedGPT, specs: tuple[RunSpec, ...]) -> dict[tuple[float, float], list[torch.nn.Parameter]]:
-    """What learns, by peak rate and weight decay: hidden matrices at their run's lr_hidden with decay, all else at its lr."""
+    """Parameters by (peak rate, weight decay): hidden matrices at their run's lr_hidden with decay, all else at its lr."""
     rates = {f"hidden.{k}": (s.lr_hidden, s.weight_decay) for k, s in enumerate(specs)}
     rates |= {f"other.{k}": (s.lr, 0.0) for k, s in enumerate(specs)}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}

@@ -1,7 +1,7 @@
-"""Memory that runs out while a run is trained: told from other errors, and told to the user with its numbers.
+"""Running out of memory while a run is trained: recognising it, retrying, and the message with the numbers.
 
-What fits is estimated before anything starts; this is for devices that others use too, and for estimates
-that were too low.
+Memory is estimated before anything starts; this is for devices that others use too, and for estimates that
+were too low.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from testbed.training.train.memory.peak import give_back
 from testbed.units import show_bytes
 
 _SIGNS = ("can't allocate memory", "out of memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
-_LIBRARY = "could not create a primitive"  # how oneDNN tells of it on a CPU, once and for all time
+_LIBRARY = "could not create a primitive"  # oneDNN's message on a CPU; it remembers the failure for good
 _ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|KiB|MiB|GiB)", re.IGNORECASE)
 _UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -37,11 +37,11 @@ def is_shortage(error: BaseException) -> bool:
 def with_room(
     work: Callable[[], T], make_room: Callable[[str], None], unchanged: Callable[[], bool] = lambda: True
 ) -> T:
-    """What `work` gives, done again after `make_room` whenever memory runs out.
+    """The result of `work`, which is repeated after `make_room` whenever memory runs out.
 
-    Before that it is done once more as it is, where idle learners or garbage held memory that is free now,
-    and `unchanged` says that the failed try has changed nothing. `make_room` is told what was asked for in
-    vain, as far as it is known, and raises where nothing is left to be done.
+    Before that it is repeated once as it is, if idle learners or garbage held memory that is free now and
+    `unchanged` says that the failed try changed nothing. `make_room` receives the size of the failed
+    allocation (if known) and raises when nothing more can be freed.
     """
     again = True
     while True:
@@ -51,9 +51,9 @@ def with_room(
             if not is_shortage(error):
                 raise
             asked = _asked(str(error))
-            if _LIBRARY in str(error):  # what it could not create once it says it cannot create ever after
+            if _LIBRARY in str(error):  # once it could not create a primitive it never tries again
                 torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-        freed = give_back()  # the error is gone by now, and with it what the work had allocated
+        freed = give_back()  # after the error, and with it what the work had allocated, is gone
         if freed and again and unchanged():
             again = False
         else:
@@ -61,11 +61,11 @@ def with_room(
 
 
 class NoRoom(RunFailed):
-    """Memory that runs out where nothing can be made smaller."""
+    """Memory ran out, and nothing can be made smaller."""
 
 
 def no_room(what: str, asked: str, spec: RunSpec, device: torch.device) -> NoRoom:
-    """The end of a run of which not even `what` fits, with the numbers."""
+    """The error for a run whose smallest pass (`what`) does not fit: what was needed and what was free."""
     free, total = room(device)
     remedy = "train fewer runs side by side (train.pack), or " if (spec.engine.pack or 1) > 1 else ""
     return NoRoom(
@@ -95,7 +95,7 @@ def _estimated(spec: RunSpec) -> str:
     try:
         needed: Memory = estimate(one)
     except (MemoryError, RuntimeError):
-        return "what the run needs could not be reckoned for want of memory"
+        return "too little memory to estimate what the run needs"
     held = needed.weights + needed.gradients + needed.moments
     return (
         f"by its shape the run takes {show_bytes(needed.bytes)} with one window a pass ({show_bytes(held)} of them "
