@@ -29,6 +29,9 @@ def frontier(fit: Estimate, flops: ArrayLike, level: float = 0.9, inference_toke
     `inference_tokens` T the budget also pays 2 N T for serving them (arXiv:2401.00448, eq. 1). Where the
     law has no optimum within 1e-8 to 1e10 tokens a parameter the row is nan; resamples without one are
     left out of the interval.
+
+    Raises:
+        ConfigError: The law is not of loss by n and tokens, or a budget is not above 0.
     """
     _need_sizes(fit, "a frontier")
     budgets = np.atleast_1d(np.asarray(flops, np.float64))
@@ -43,6 +46,9 @@ def solve(fit: Estimate, response: float, given: Mapping[str, float], level: flo
 
     Fields value, low, high and reached, the share of resamples that reach it; infinite where the law
     never does. The response has to be monotone in the column. FLOPs are 6 N D on the compute-optimal frontier.
+
+    Raises:
+        ConfigError: More than one column is missing (and not exactly n and tokens), or one is unknown.
     """
     missing = [name for name in fit.law.columns if name not in given]
     unknown = sorted(set(given) - set(fit.law.columns))

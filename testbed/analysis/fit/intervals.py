@@ -27,7 +27,11 @@ LEAST_RESAMPLES = 20
 
 
 def intervals(fit: Estimate, level: float, method: Method) -> pd.DataFrame:
-    """Columns low and high, a row a parameter; a parameter that is held has its value in both."""
+    """Columns low and high, a row a parameter; a parameter that is held has its value in both.
+
+    Raises:
+        ConfigError: `level` or `method` is unknown, or the fit has too few resamples for an interval by them.
+    """
     if not 0 < level < 1:
         raise ConfigError(f"level: found {level:g}; accepted: above 0 and below 1")
     ways = {"percentile": _percentile, "bca": _bca, "profile": _profiled}
@@ -43,6 +47,9 @@ def profile(fit: Estimate, name: str, values: Array) -> Array:
 
     The unit is mean(psi^2) / mean(psi'), so that the rise is asymptotically chi-square with one degree of
     freedom for independent errors of one distribution (Huber and Ronchetti, Robust Statistics, 2009, 13.6).
+
+    Raises:
+        ConfigError: `name` is not a free parameter.
     """
     free = [p.name for p in fit.problem.coordinates.free]
     if name not in free:

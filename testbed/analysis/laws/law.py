@@ -26,8 +26,8 @@ class Parameter:
     >>> A.role, A.linear, dict(A.falls)
     ('amplitude', True, {'n': 'alpha'})
 
-    `linear` says that the predicted value is linear in it while the others are held: such parameters
-    need no start, since the search finds them in closed form.
+    `linear` says that the response is linear in it when the others are held: the search finds such a
+    parameter in closed form. `falls` and `power` are those of `amplitude`, `column` that of `scale`.
     """
 
     name: str
@@ -117,14 +117,14 @@ class Law(ABC):
     def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
         """The response [B, n]; `theta` holds each parameter as [B, 1], `columns` what `prepare` gave, [n].
 
-        Written with analytic numpy functions only, since it may be called with complex parameters:
-        no abs, minimum, maximum or comparison but on real parts.
+        Use analytic numpy functions only, since parameters may be complex: no abs, minimum, maximum or
+        comparison except on real parts.
         """
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """The columns that `value` receives, from the table's columns [n]; here those. Called once a table.
 
-        A law of whole curves derives from step, lr_at_step and run what it needs, of first axis n.
+        A law of whole curves derives its own arrays, with first axis n, from step, lr_at_step and run.
         """
         return {name: np.asarray(columns[name], np.float64) for name in self.columns}
 

@@ -42,7 +42,11 @@ def side_by_side(
 ) -> ThreeWays:
     """Approaches 1, 2 (at `budgets` FLOPs, found in the table if None) and 3 (by `law`, of n and tokens).
 
-    N* and D* are given at the most compute of the table. Raises what `fit_law` raises.
+    N* and D* are given at the largest compute of the table; an approach that the table does not allow is refused.
+
+    Raises:
+        TableError: The law cannot be fitted to the table (see `fit_law`).
+        ConfigError: The law is unknown or not of n and tokens, or an argument is out of its range.
     """
     fit = fit_law(law, data, columns=columns, n_boot=n_boot, seed=seed, where=where)
     flops = float((6 * fit.points["n"] * fit.points["tokens"]).max())

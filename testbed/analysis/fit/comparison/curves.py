@@ -1,6 +1,6 @@
-"""The compute-optimal frontiers of two fits as curves, with every resample's: what each loss costs, and where they cross.
+"""The compute-optimal frontiers of two fits and of their resamples, tabulated: loss by FLOPs, and FLOPs by loss.
 
-Compute is 6 N D with the N that was fitted. Curves are tabulated once and read between by cubic splines.
+Compute is 6 N D with the N that was fitted. Between the tabulated budgets cubic splines interpolate.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from testbed.analysis.fit.result import Fit
 Array = NDArray[np.float64]
 
 REACH = 3.0  # decades beyond the runs within which a crossing, or a cost, is searched
-_A_DECADE = 8  # budgets that the optimum is searched at
-_BETWEEN = 16  # points read between two of them
+_A_DECADE = 8  # budgets a decade at which the optimum is searched
+_BETWEEN = 16  # interpolated points between two of them
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _curves(fit: Fit, chosen: NDArray[np.intp], budgets: Array) -> Curves:
 
 
 def _between(budgets: Array, losses: Array, fine: Array) -> Array:
-    """Rows read at `fine` by cubic splines, by straight lines where some values are nan."""
+    """Rows interpolated at `fine`: by cubic splines, or by straight lines where some values are nan."""
     whole = np.isfinite(losses).all(axis=1)
     read = np.empty((len(losses), len(fine)))
     read[whole] = scipy.interpolate.CubicSpline(budgets, losses[whole], axis=1)(fine)

@@ -1,7 +1,7 @@
 """Variants of a fit in milliseconds, from its optimum: rows left out, another width of the loss, and what chance allows.
 
-Leaving out rows moves every estimate, so a move says something only where it is more than chance. What
-chance allows is the standard deviation of the difference of two fits: from the sum over runs of the
+Leaving out rows moves every estimate, so a move counts only where it is more than chance. What chance
+allows is the standard deviation of the difference of two fits: from the sum over runs of the
 squared difference of their influences, which is a sandwich by run and needs no resampling.
 """
 
@@ -56,7 +56,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Refits:
-    """A fit's problem and optimum, ready to be refitted; of a long table, of rows evenly over the responses.
+    """A fit's problem and optimum, ready to be refitted; of a long table, a part of the rows, evenly over the responses.
 
     `rows` are the places of its rows among the fit's, `y` their responses; `members` [rows, runs] is each
     run's share in a row, `runs` the numbers of those runs.
@@ -87,7 +87,7 @@ class Refits:
         return cls(fit, part, rows, y, members[:, runs], runs, phi)
 
     def without(self, left_out: Mapping[str, NDArray[np.bool_]]) -> list[Variant]:
-        """The fits without some rows: name -> which are left out [rows]. Those that too few rows remain for are left out."""
+        """The fits without some rows: name -> which are left out [rows]; none where too few remain."""
         weights = {name: np.where(out, 0.0, 1.0) for name, out in left_out.items() if out.any() and self._enough(~out)}
         if not weights:
             return []
@@ -149,7 +149,7 @@ class Refits:
         jacobian = self.problem.coordinates.slopes(phi[None], self.problem.columns)[0]
         r = self._residuals(phi)
         used = weights > 0
-        # Where the loss is sharper than the scatter, its curvature is the density of the residuals at 0.
+        # Where the loss is narrower than the scatter, its curvature is the density of the residuals at 0.
         spread = robust_sd(r[used])
         window = max(width, 1.06 * spread * int(used.sum()) ** -0.2)
         sharpness = 1.0 if not np.isfinite(window) else min(width / window, 1.0) if window > 0 else 1.0

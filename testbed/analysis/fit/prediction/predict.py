@@ -98,12 +98,16 @@ def get_prediction(
 ) -> Prediction:
     """Responses at the law's columns of `data` [m], with intervals of `level`.
 
-    `noise` is the standard deviation between runs that differ in nothing but their seed (relative, in log
-    space); without it the table's own replicates tell, and without those all scatter about the law that is
-    not smooth counts as noise. Scatter beyond a measured noise stays in `sd_discrepancy`: it would be there
-    in a new run too. `seeds` is over how many runs the target will be averaged. `unit` is that of the
-    loss: "nats" a token, for which the literature knows what irreducible losses are like, or another.
+    `noise` is the standard deviation between runs that differ only in their seed (relative, in log space).
+    Without it that of the table's replicates is used; without replicates all scatter about the law that is not
+    smooth counts as noise. Scatter beyond a measured noise stays in `sd_discrepancy`, since a new run would
+    have it too. `seeds` is the number of runs over which the target will be averaged. `unit` is that of the
+    loss: "nats" (per token), for which there are published irreducible losses, or another.
     With more than 1000 rows those that fill the space of the law's columns stand for all.
+
+    Raises:
+        ConfigError: `level`, `noise` or `seeds` is out of its range.
+        TableError: A target lacks a column of the law, or has a value that the law does not take.
     """
     student(level)
     _check_noise(noise, seeds)
