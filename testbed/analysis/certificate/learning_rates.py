@@ -86,36 +86,35 @@ def excess_at_rungs(
     corners = [corner for corner, _ in judged]
     if any(corner.status != "inside" for corner in corners):
         return None
-    where = np.array([[corner.width, corner.tokens] for corner in corners], float)
-    at = np.array([place[1:] for place in places], float)
-    moving = [k for k in range(2) if len(np.unique(where[:, k])) > 1]
-    design, wanted = _design(where, where, moving), _design(at, where, moving)
+    at_corners = np.array([[corner.width, corner.tokens] for corner in corners], float)
+    at_places = np.array([place[1:] for place in places], float)
+    varied = [k for k in range(2) if len(np.unique(at_corners[:, k])) > 1]
+    x_corners, x_places = _regressors(at_corners, at_corners, varied), _regressors(at_places, at_corners, varied)
     rng = np.random.default_rng(seed)
-    curves = np.stack([valley.draws(_DRAWS, rng) for _, valley in judged], axis=1)  # [draws, corners, 3]
-    best = np.array([[valley.slope, valley.bend, valley.skew] for _, valley in judged])
-    tilt, tops = _planes(design, best[None], curves)
-    found, draws = _excess(wanted, best[None], tilt[:1], tops[:1]), _excess(wanted, curves, tilt[1:], tops[1:])
-    optima, excess = found[0][0], found[1][0]
+    drawn = np.stack([valley.draws(_DRAWS, rng) for _, valley in judged], axis=1)  # [draws, corners, 3]
+    fitted = np.array([[[valley.slope, valley.bend, valley.skew] for _, valley in judged]])
+    optimum, curvature = _planes(x_corners, fitted, drawn)
+    found = _excess(x_places, fitted, optimum[:1], curvature[:1])
+    draws = _excess(x_places, drawn, optimum[1:], curvature[1:])
     ends = [(1 - level) / 2, (1 + level) / 2]
-    low_v, high_v = np.nanquantile(draws[0], ends, axis=0)
-    low_e, high_e = np.nanquantile(draws[1], ends, axis=0)
-    rungs = tuple(
-        RungExcess(
-            role=role,
-            width=width,
-            tokens=tokens,
-            optimum=math.exp(optima[k]),
-            excess=float(excess[k]),
-            interval=Interval(
-                low=0.0 if low_v[k] <= 0 <= high_v[k] else float(low_e[k]), high=float(high_e[k]), level=level
-            ),
-            inside=bool(
-                where[:, 0].min() <= width <= where[:, 0].max() and where[:, 1].min() <= tokens <= where[:, 1].max()
-            ),
+    optimum_ends, excess_ends = (np.nanquantile(each, ends, axis=0) for each in draws)
+    inside = ((at_places >= at_corners.min(axis=0)) & (at_places <= at_corners.max(axis=0))).all(axis=1)
+    rungs = []
+    for k, (role, width, tokens) in enumerate(places):
+        may_be_best = optimum_ends[0, k] <= 0 <= optimum_ends[1, k]  # the rule's own rate, at log multiple 0
+        low, high = 0.0 if may_be_best else float(excess_ends[0, k]), float(excess_ends[1, k])
+        rungs.append(
+            RungExcess(
+                role=role,
+                width=width,
+                tokens=tokens,
+                optimum=math.exp(found[0][0, k]),
+                excess=float(found[1][0, k]),
+                interval=Interval(low=low, high=high, level=level),
+                inside=bool(inside[k]),
+            )
         )
-        for k, (role, width, tokens) in enumerate(places)
-    )
-    return _trend(tilt, moving, ends, level), rungs
+    return _trend(optimum, varied, ends, level), tuple(rungs)
 
 
 def shifts(
@@ -148,46 +147,49 @@ def shifts(
     )
 
 
-def _design(at: Array, where: Array, moving: list[int]) -> Array:
-    """The regression matrix [places, 1 + moving]: 1, and the logs of what varies among the corners, centred on them."""
-    logs = np.log(at) - np.log(where).mean(axis=0)
-    return np.column_stack([np.ones(len(at)), logs[:, moving]])
+def _regressors(at: Array, at_corners: Array, varied: list[int]) -> Array:
+    """The regressors [places, 1 + varied]: 1, and the logs of what varies among the corners, centred on the corners."""
+    logs = np.log(at) - np.log(at_corners).mean(axis=0)
+    return np.column_stack([np.ones(len(at)), logs[:, varied]])
 
 
-def _planes(design: Array, best: Array, curves: Array) -> tuple[Array, Array]:
-    """Coefficients [1 + draws, 1 + moving] of log optimum and of log curvature over `design`; the estimate comes first.
+def _planes(x: Array, fitted: Array, drawn: Array) -> tuple[Array, Array]:
+    """Regressions of log optimum and of log curvature on x, coefficients [1 + draws, 1 + varied]; the estimate is first.
 
-    Where the corners depart from the plane by more than their errors, the draws are spread out accordingly.
+    `fitted` [1, corners, 3] are the corners' curves and `drawn` [draws, corners, 3] plausible ones. Where the corners
+    depart from a plane by more than their errors, the draws of its coefficients are spread out accordingly.
     """
-    both = np.concatenate([best, curves])
-    optima = vertices(both.reshape(-1, 3)).reshape(both.shape[:2])
-    tops = np.log(np.maximum(both[..., 1] + 3 * both[..., 2] * optima, 1e-6))
+    curves = np.concatenate([fitted, drawn])
+    optima = vertices(curves.reshape(-1, 3)).reshape(curves.shape[:2])
+    curvatures = np.log(np.maximum(curves[..., 1] + 3 * curves[..., 2] * optima, 1e-6))
     errors = np.nanstd(optima[1:], axis=0) + 1e-12
-    solve = np.linalg.pinv(design / errors[:, None]) / errors
     optima = np.where(np.isnan(optima), optima[0], optima)
-    tops = np.where(np.isnan(tops), tops[0], tops)
-    tilt = optima @ solve.T
-    freedom = design.shape[0] - design.shape[1]
+    curvatures = np.where(np.isnan(curvatures), curvatures[0], curvatures)
+    plane = optima @ (np.linalg.pinv(x / errors[:, None]) / errors).T
+    freedom = x.shape[0] - x.shape[1]
     if freedom:
-        misfit = float((((optima[0] - design @ tilt[0]) / errors) ** 2).sum()) / freedom
-        tilt[1:] = tilt[0] + max(1.0, math.sqrt(misfit)) * (tilt[1:] - tilt[0])
-    return tilt, tops @ np.linalg.pinv(design).T
+        misfit = float((((optima[0] - x @ plane[0]) / errors) ** 2).sum()) / freedom
+        plane[1:] = plane[0] + max(1.0, math.sqrt(misfit)) * (plane[1:] - plane[0])
+    return plane, curvatures @ np.linalg.pinv(x).T
 
 
-def _excess(wanted: Array, curves: Array, tilt: Array, tops: Array) -> tuple[Array, Array]:
-    """Optima in log multiples, and the excess log loss at the rule's own rate, each [draws, places]."""
-    optima, curvature = tilt @ wanted.T, np.exp(tops @ wanted.T)
+def _excess(x: Array, curves: Array, optimum: Array, curvature: Array) -> tuple[Array, Array]:
+    """Optima in log multiples, and the excess log loss at the rule's own rate, each [draws, places].
+
+    `optimum` and `curvature` are coefficients on x, as `_planes` gives them; the cubic term is that of the curves.
+    """
+    at, bend = optimum @ x.T, np.exp(curvature @ x.T)
     skew = curves[:, :1, 2]  # the same at every corner
-    return optima, np.maximum(curvature * optima**2 - skew * optima**3, 0.0)
+    return at, np.maximum(bend * at**2 - skew * at**3, 0.0)
 
 
-def _trend(tilt: Array, moving: list[int], ends: list[float], level: float) -> OptimumTrend:
+def _trend(optimum: Array, varied: list[int], ends: list[float], level: float) -> OptimumTrend:
     powers: dict[str, float | Interval | None] = {}
     for k, name in enumerate(("width", "tokens")):
-        if k not in moving:
+        if k not in varied:
             powers |= {name: None, f"{name}_interval": None}
             continue
-        column = tilt[:, 1 + moving.index(k)]
+        column = optimum[:, 1 + varied.index(k)]
         low, high = np.quantile(column[1:], ends)
         powers |= {name: float(column[0]), f"{name}_interval": Interval(low=float(low), high=float(high), level=level)}
     return OptimumTrend.model_validate(powers)
