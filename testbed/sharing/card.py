@@ -1,4 +1,4 @@
-"""The card of an exported run: what it is, what it reached, and what its numbers came from."""
+"""The model card of an exported run: its shape, its losses, and how it was trained."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _BPE = "Byte-level BPE that was trained on the training text; id 0, `<|endoftext
 
 
 def model_card(sweep: SweepFolder, run: RunFolder, architecture: str) -> str:
-    """Markdown for README.md."""
+    """The card as Markdown, for README.md; `architecture` is the class in transformers."""
     spec = run.spec
     rows = [*_shape(spec, architecture), *_losses(run), *_training(spec), *_provenance(run)]
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows)
     limits = (
-        f"It was trained to measure a scaling law, on windows of {spec.shape.seq_len} tokens: it knows no longer context, "
-        "and nothing beyond its data. Weights are fp32."
+        f"It was trained to measure a scaling law, on windows of {spec.shape.seq_len} tokens: it has seen no longer "
+        "context and no other data. Weights are fp32."
     )
     return (
         f"{_HEAD}\n# {_cell(sweep.config.name)}: {spec.run_id}\n\n"
@@ -47,7 +47,7 @@ def _shape(spec: RunSpec, architecture: str) -> list[tuple[str, str]]:
 
 
 def _losses(run: RunFolder) -> list[tuple[str, str]]:
-    """What the weights reached: those of the last horizon, annealed."""
+    """The annealed loss of the last horizon, which the weights are of."""
     spec, last = run.spec, run.spec.horizons[-1]
     found = next((e for e in reversed(run.evals()) if e.phase == "annealed" and e.horizon == last.tokens), None)
     rows = [("D", f"{last.tokens:,} tokens, {last.tokens / spec.counts.n_params_non_embedding:.1f} a parameter")]
@@ -82,7 +82,7 @@ def _provenance(run: RunFolder) -> list[tuple[str, str]]:
 
 
 def _seal(sweep: SweepFolder, spec: RunSpec) -> str:
-    """For a target: what was forecast of it, and how that fared."""
+    """For a target: its forecast and verdict."""
     if spec.role != "target" or not sweep.has_forecast():
         return ""
     forecast, verdict = sweep.forecast(), sweep.verdict()
@@ -95,6 +95,6 @@ def _seal(sweep: SweepFolder, spec: RunSpec) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell, whatever a path or a name holds."""
+    """Text as one Markdown table cell, with special characters escaped."""
     plain = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\|`*_[]<>" else letter for letter in plain)

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all, and never over anything."""
+"""Makes a folder completely or not at all, and never over an existing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs in a sweep's archive, by name, and the manifest of it; packing and unpacking agree on both."""
+"""The files that belong in a sweep's archive, by name, and its manifest; used by packing and unpacking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT = 1  # of an archive: the latest that this version reads, and the one tha
 
 _OF_SWEEP = ("certificate.json", "config.toml", "forecast.json", "plan.json", "timetable.json", "verdict.json")
 _OF_RUN = ("done.json", "evals.jsonl", "failed.json", "notices.jsonl", "provenance.jsonl", "spec.json")
-_PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # no name that leads anywhere else
+_PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # no separators: a name cannot point to another folder
 _BELONGS = re.compile(
     rf"{'|'.join(map(re.escape, (*_OF_SWEEP, POINTS)))}|report/{_PLAIN}"
     rf"|runs/{_PLAIN}/({'|'.join(map(re.escape, _OF_RUN))}|sessions/\d{{1,9}}\.json|{_PLAIN}\.safetensors)"
@@ -47,7 +47,7 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed or unpacked: files, their bytes in all, and the SHA-256 of their manifest."""
+    """The number of files packed or unpacked, their total size in bytes, and the SHA-256 of their manifest."""
 
     files: int
     size: int
@@ -66,9 +66,10 @@ def belongs(name: str) -> bool:
 
 
 def records(sweep: SweepFolder, checkpoints: bool) -> Iterator[tuple[str, Path]]:
-    """The sweep's files that are packed, but for the table of points; with its tensors if asked for.
+    """Name and path of each file to pack, except the points table; `checkpoints` adds weights and checkpoints.
 
-    FolderError for a link: it would pack what lies elsewhere.
+    Raises:
+        FolderError: A file is a link, which would pack something outside the folder.
     """
     found = [sweep.path / name for name in _OF_SWEEP] + sorted((sweep.path / "report").glob("*"))
     for run in map(sweep.run, sweep.specs):

@@ -1,8 +1,7 @@
-"""A sweep's archive back to a folder; an archive is anybody's, so nothing in it is trusted.
+"""Unpacks a sweep's archive into a folder. An archive may come from anyone, so nothing in it is trusted.
 
-Only names that belong in a sweep's folder are written, each checked against the manifest's digest. The
-digests tell damage and changes of single files; a manifest that was changed too is told by its own
-digest, which packing and unpacking print.
+Only names that belong in a sweep's folder are written, each checked against the manifest's digest. The digests reveal
+damage and changes of single files; a change of the manifest shows in its own digest, which packing and unpacking print.
 """
 
 from __future__ import annotations
@@ -26,15 +25,16 @@ from testbed.training.store import SweepFolder
 _BLOCK = 1 << 20
 _MOST_FILES = 1_000_000
 _MOST_BYTES = 1 << 40
-_MOST_TIMES = 200  # that records may grow when they are unpacked: usually 3 to 20 times, a bomb a thousand times
-_ALWAYS = 1 << 26  # bytes that are allowed whatever the archive's size
+_MOST_TIMES = 200  # growth when unpacked: records grow 3 to 20 times, a zip bomb a thousand times
+_ALWAYS = 1 << 26  # bytes that are allowed for an archive of any size
 
 
 def unpack(archive: Path, out: Path) -> Packed:
-    """Write the sweep in `archive` to the new or empty folder `out`, whole or not at all.
+    """Write the sweep in `archive` to the new or empty folder `out`, completely or not at all.
 
-    FolderError for what is no archive of a sweep: a name that does not belong in one, a link, more than
-    is allowed, a file that is not as the manifest says, a sweep that cannot be opened.
+    Raises:
+        FolderError: It is not an archive of a sweep: a name that does not belong in one, a link, too many bytes, a file
+            that differs from the manifest, or a sweep that cannot be opened.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -56,7 +56,7 @@ def unpack(archive: Path, out: Path) -> Packed:
 
 
 def _checked(archive: Path, entries: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-    """The archive's entries by name, before anything is unpacked."""
+    """The archive's entries by name, checked before anything is unpacked."""
     if len(entries) > _MOST_FILES:
         _refuse(archive, f"{len(entries):,} files; accepted: at most {_MOST_FILES:,}")
     by_name: dict[str, zipfile.ZipInfo] = {}
@@ -93,7 +93,7 @@ def _manifest(archive: Path, content: bytes, names: set[str]) -> Manifest:
 
 
 def _extract(archive: Path, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, member: Member, path: Path) -> None:
-    """Write one file; never more than the manifest's bytes."""
+    """Write one file, never more bytes than the manifest says."""
     digest, left = hashlib.sha256(), member.size
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _extract(archive: Path, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, mem
 
 
 def _check_sweep(archive: Path, folder: Path, manifest: Manifest) -> None:
-    """That commands which read will open the folder."""
+    """Check that the folder can be opened and has the manifest's configuration."""
     try:
         sweep = SweepFolder.open(folder)
     except TestbedError as error:
@@ -123,4 +123,4 @@ def _check_sweep(archive: Path, folder: Path, manifest: Manifest) -> None:
 
 
 def _refuse(archive: Path, reason: str) -> NoReturn:
-    raise FolderError(f"{archive}: {reason}; get the archive anew from who packed it (testbed pack)")
+    raise FolderError(f"{archive}: {reason}; ask whoever packed it for a new copy (testbed pack)")

@@ -1,4 +1,4 @@
-"""What a study will cost on this machine, from its plan and a few measured steps of each shape; starts no run."""
+"""Estimates what a study costs on this machine, from its plan and a few measured steps per shape; starts no run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from testbed.units import show_count, show_seconds
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """A plan, what its runs take of memory and, where it was measured, of time."""
+    """A plan with the memory that its runs take, and the time if it was measured."""
 
     plan: Plan
     device: str
@@ -28,16 +28,16 @@ class CostEstimate:
 
     @property
     def run_memory(self) -> dict[str, int]:
-        """Bytes that each run takes (all runs of its pack, where it is trained in one; of one process of several), by id.
+        """Bytes per run, by its id, as measured or else estimated from its shape.
 
-        As measured, or else by its shape.
+        A run that is trained in a pack has the bytes of the whole pack; one on several processes, those of one process.
         """
         if self.timetable:
             return self.timetable.run_memory
         return {spec.run_id: estimate_memory(spec).bytes for spec in self.plan.runs}
 
     def sentences(self) -> list[str]:
-        """Total cost in words."""
+        """The total cost in sentences."""
         flops = sum(spec.flops for spec in self.plan.runs)
         tokens = sum(spec.tokens for spec in self.plan.runs)
         total = f"{show_count(flops)} training FLOPs, {show_count(tokens)} tokens in all"
@@ -57,7 +57,7 @@ class CostEstimate:
         ]
 
     def budget_sentences(self) -> list[str]:
-        """What fits in the budget and what does not; nothing where there is none."""
+        """The runs that the budget covers and those that it does not, in sentences; empty without a budget."""
         if self.budget is None:
             return []
         ledger = self._ledger
@@ -68,12 +68,12 @@ class CostEstimate:
 
     @property
     def _ledger(self) -> Ledger:
-        """The account before anything is done."""
+        """The ledger before any run is started."""
         seconds = self.timetable.run_seconds if self.timetable else {}
         return Ledger([Entry(spec, "to do", 0, 0, 0.0) for spec in self.plan.runs], seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """The plan and its costs as JSON values."""
         memory = self.run_memory
         runs = [
             {
@@ -122,7 +122,12 @@ class CostEstimate:
 
 
 def estimate_costs(config: Config, calibrate: bool = True) -> CostEstimate:
-    """Plan `config` and, if asked to, measure each shape for some steps on its device."""
+    """Plan `config`; with `calibrate`, train a few steps of each shape on its device to measure time and memory.
+
+    Raises:
+        ConfigError: The plan or its forecast is impossible.
+        DataError: The data cannot be read or does not hold enough.
+    """
     _, made = settle(config)
     device, workers = device_and_workers(config, made.runs)
     chosen = engines(config, made, measure=calibrate)

@@ -1,4 +1,4 @@
-"""A configuration's ladder as candidates for a design, a design as the rungs of a plan, and what a plan could tell."""
+"""Turns a configuration's ladder into candidates for a design, and a chosen design into rungs; simulates a plan's power."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import Rung, plan
 
-_SEEDS = 3  # of each width at least, where the configuration has as many: two seeds tell little of their noise
-_HORIZONS = 7  # that a suggested run is chosen from
-_MORE_CELLS = 3  # than the laws have parameters, so that two laws do not both go through every cell
+_SEEDS = 3  # per width at least, if the configuration has as many: two seeds say little about their noise
+_HORIZONS = 7  # that a suggested run may have
+_MORE_CELLS = 3  # more cells than parameters, or every law would go through every cell
 
 
 def chosen_rungs(config: Config, facts: DataFacts) -> tuple[Rung, ...] | None:
-    """The rungs of grid.design = "optimal", chosen from the prior; None where the whole grid is asked for.
+    """The rungs of grid.design = "optimal", chosen from the prior; None for a whole grid.
 
-    Nothing that was trained decides it: the same configuration gives the same runs.
+    Trained runs have no influence: the same configuration gives the same runs.
     """
     grid = config.grid
     if grid.design is None or grid.budget is None:
@@ -76,13 +76,13 @@ def chosen_rungs(config: Config, facts: DataFacts) -> tuple[Rung, ...] | None:
 
 
 def rung_specs(config: Config, facts: DataFacts) -> tuple[RunSpec, ...]:
-    """One run of each width of the grid with all its horizons, by ascending width."""
+    """One run per width of the grid, with all its horizons, by ascending width."""
     every = plan(config.model_copy(update={"target": None}), facts).grid
     return tuple({spec.shape.width: spec for spec in sorted(every, key=lambda spec: spec.shape.width)}.values())
 
 
 def candidates_of(specs: tuple[RunSpec, ...], n: str = "n_params_non_embedding") -> Candidates:
-    """The runs that a ladder's rungs could be, with exact N and FLOPs."""
+    """The runs that a design may choose from these rungs, with exact N and FLOPs."""
     return Candidates(
         names=tuple(spec.shape.width for spec in specs),
         n=np.array([getattr(spec.counts, n) for spec in specs], np.float64),
@@ -95,7 +95,7 @@ def candidates_of(specs: tuple[RunSpec, ...], n: str = "n_params_non_embedding")
 
 
 def target_columns(config: Config, facts: DataFacts) -> dict[str, float]:
-    """n, tokens and flops of the configuration's target."""
+    """N, training tokens and FLOPs of the configuration's target, as n, tokens and flops."""
     assert config.target is not None
     width, tokens = config.target.width, config.target.tokens
     alone = config.grid.model_copy(update={"widths": (width,), "tokens": (tokens,), "flops": None})
@@ -116,10 +116,13 @@ def suggest_for_study(
     runs: int,
     level: float,
 ) -> tuple[Suggestions, list[str]]:
-    """The next runs of a study, given as its folder or its configuration, and what is assumed of them, in sentences.
+    """The next runs of a study (a folder or a configuration), and the assumptions made, in sentences.
 
-    Its finished runs are fitted; before there are enough of them the prior stands in. The target is the
-    configuration's where none (n, tokens) is given.
+    They are chosen by a fit of the finished runs, or from the prior while those are too few. `target` (n, tokens) is the
+    configuration's own if None; `budget` is in FLOPs.
+
+    Raises:
+        ConfigError: There is no target, or overrides are given for a folder.
     """
     config, folder = _study(path, overrides)
     facts = open_source(config.data).facts if folder is None else folder.specs[0].data
@@ -150,10 +153,13 @@ def suggest_for_study(
 def power_of(
     config: Config, noise: float | None, truth: tuple[str, dict[str, float]] | None
 ) -> tuple[Power, list[str]]:
-    """What a configuration's grid could tell, and under what noise and truth, in sentences.
+    """The power of a configuration's grid, by simulated studies, and the noise and truth assumed, in sentences.
 
-    The noise of a single loss (relative) is that of the study's own finished runs or of the study most like
-    it, where none is given. The truth is a law with its parameters, or the prior.
+    `noise` is the relative noise of a single loss; if None, that of the study's finished runs, or of the measured study
+    that is most like it. `truth` is a law with its parameters; if None, the prior.
+
+    Raises:
+        ConfigError: The truth does not name each parameter of its law once.
     """
     facts = open_source(config.data).facts
     made = plan(config, facts, chosen_rungs(config, facts))
@@ -187,7 +193,7 @@ def power_of(
 
 
 def planned_of(grid: Sequence[RunSpec], n: str) -> tuple[Planned, ...]:
-    """A grid's runs, counted by rung."""
+    """A grid's runs, with their number per design."""
     found = []
     for _, group in groupby(grid, key=lambda spec: spec.designs):
         runs = list(group)
@@ -198,7 +204,7 @@ def planned_of(grid: Sequence[RunSpec], n: str) -> tuple[Planned, ...]:
 
 
 def _study(path: Path, overrides: Sequence[str]) -> tuple[Config, SweepFolder | None]:
-    """The configuration, and its folder if there is one of it."""
+    """The configuration, and its folder if it exists."""
     if path.is_dir():
         if overrides:
             raise ConfigError(f"{path}: a study's configuration is settled; --set is for a CONFIG")
@@ -216,7 +222,7 @@ def _folder(config: Config) -> SweepFolder | None:
 
 
 def _finished(folder: SweepFolder | None) -> pd.DataFrame:
-    """The annealed losses of the grid's finished runs."""
+    """The annealed losses of the grid's finished runs; empty without a folder."""
     columns = ["run", "role", "phase", "tokens", "loss", "n_params_non_embedding", "n_params_total"]
     points = pd.DataFrame(columns=columns) if folder is None else sweep_points(folder)
     return points[(points["role"] == "grid") & (points["phase"] == "annealed")]
@@ -253,6 +259,6 @@ def _further(values: tuple[int, ...], most: float) -> tuple[int, ...]:
 
 
 def _with_flops(target: dict[str, float], candidates: Candidates) -> dict[str, float]:
-    """With FLOPs as the largest rung has them for its size."""
+    """The target with its FLOPs, at the largest rung's FLOPs per token and parameter."""
     per_token = candidates.flops_per_token[-1] / candidates.n[-1] * target["n"]
     return {**target, "flops": float(per_token * target["tokens"])}

@@ -1,4 +1,4 @@
-"""Is the learning-rate rule right on a study's own rungs: brackets at its corners, and the certificate made of them."""
+"""Tests the learning-rate rule on a study's own rungs: trains brackets at its corners and makes the certificate."""
 
 from testbed.study.tune.brackets import FACTORS, Brackets
 from testbed.study.tune.tuning import Tuning, check

@@ -1,7 +1,7 @@
-"""The runs of the brackets: the grid's own at its corners, at several multiples of the rule's learning rate; pure.
+"""The runs of the brackets: the grid's corner runs at several multiples of the rule's learning rate; starts none.
 
-They differ from the grid's runs in their rates, keep the smallest and the largest horizon, and log
-nothing but the annealed losses; one trunk gives both horizons.
+They differ from the grid's runs in their rates, keep the smallest and the largest horizon, and log only annealed
+losses; one trunk gives both horizons.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ _SEEDS = 2
 
 @dataclass(frozen=True)
 class Brackets:
-    """What is bracketed: widths (the smallest and the largest of the grid if None), multiples of the rule's rate, further
-    batches in tokens a step, and how many of the grid's seeds.
+    """What to bracket.
+
+    Widths of the grid (None: the smallest and the largest), multiples of the rule's rate, further batches in tokens per
+    step, and the number of the grid's seeds (None: two).
     """
 
     widths: tuple[int, ...] | None = None
@@ -32,7 +34,11 @@ class Brackets:
     seeds: int | None = None
 
     def specs(self, config: Config, facts: DataFacts, design: Sequence[Rung] | None = None) -> tuple[RunSpec, ...]:
-        """Every run of the brackets, of the grid's rungs if a design chose them; ConfigError where they do not fit."""
+        """Every run of the brackets; `design` are the grid's rungs if a design chose them.
+
+        Raises:
+            ConfigError: The widths, factors, batches or seeds do not fit the grid.
+        """
         factors = self._factors()
         alone = config.model_copy(update={"target": None})
         own = plan(alone, facts, design).grid
@@ -86,7 +92,10 @@ class Brackets:
 
 
 def factor_of(spec: RunSpec, config: Config) -> float:
-    """The multiple of the rule's rate at which a run of the brackets learns."""
+    """The multiple of the rule's rate at which a run learns.
+
+    Taken from the rates, since a folder may hold brackets of earlier calls; six digits undo the rounding of the product.
+    """
     return float(f"{spec.lr / config.train.lr:.6g}")
 
 

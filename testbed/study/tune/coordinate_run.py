@@ -1,4 +1,4 @@
-"""The coordinate check of a configuration: a few widths, a few seeds, ten steps; measured once and kept."""
+"""Runs the coordinate check of a configuration: a few widths and seeds, ten steps each; measured once and kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEPS = 10
 _SEEDS = 3
 _COUNT = 4  # widths
 _LEAST_SPAN = 4
-_TOKENS = 4096  # of a batch at most: how changes go with width does not depend on it
+_TOKENS = 4096  # at most in a batch: how activations change with width does not depend on it
 
 
 def coordinates(folder: SweepFolder, spec: RunSpec, source: TokenSource) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The brackets of a configuration in a folder of their own, and the certificate that comes of them and of its study."""
+"""Trains the brackets of a configuration in a folder of their own, and makes the certificate from them and the study."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from testbed.training.sweep import Plan, plan
 
 
 class Tuning:
-    """A folder of brackets: the runs are kept, resumed and never overwritten, as those of a sweep."""
+    """A folder of brackets; its runs are kept, resumed and never overwritten, like those of a sweep."""
 
     def __init__(self, folder: SweepFolder, source: TokenSource, made: Plan) -> None:
         """`made` is the plan of the study whose grid is bracketed."""
@@ -35,9 +35,13 @@ class Tuning:
 
     @classmethod
     def create(cls, config: Config, path: Path, brackets: Brackets, study: Path | None = None) -> Tuning:
-        """Plan the brackets and make their folder, or take up the one that is there and add what it lacks.
+        """Plan the brackets and make their folder, or open the existing one and add the runs that it lacks.
 
-        `study` is the folder of the configuration's study, if it may be there.
+        `study` is where the configuration's study is or would be.
+
+        Raises:
+            ConfigError: The brackets do not fit the grid.
+            FolderError: The folder holds something else, or brackets of another configuration or other data.
         """
         source = open_source(config.data)
         chosen = design_of(config, source.facts, study)
@@ -70,11 +74,15 @@ class Tuning:
 
     @property
     def share(self) -> float:
-        """These FLOPs over those of the grid itself."""
+        """The FLOPs of the brackets divided by those of the grid."""
         return self.flops / sum(spec.flops for spec in self.plan.grid)
 
     def train(self, watcher: Watcher, retry_failed: bool = False) -> None:
-        """Train what is not done; a run that diverges is a finding, RunFailed names those that failed otherwise."""
+        """Train the brackets that are not done; one that diverges is a result, not a failure.
+
+        Raises:
+            RunFailed: Runs failed for another reason.
+        """
         Study(self.folder).train("tune", watcher, retry_failed)
 
     def table(self) -> pd.DataFrame:
@@ -100,7 +108,7 @@ class Tuning:
         return pd.DataFrame(rows)
 
     def certificate(self, study: Study | None) -> Certificate:
-        """What the brackets and the coordinate check say, and what the study's points do, as far as it is done."""
+        """The certificate from brackets and coordinate check, and from the study's points if its grid is done."""
         config, made = self.folder.config, self.plan
         level = config.forecast.level
         judged = judge_corners(self.table(), level)
@@ -121,7 +129,7 @@ class Tuning:
 
 
 def checked(certificate: Certificate, study: Study) -> Certificate:
-    """The certificate with what the study's finished grid says: shifts of its laws, collapse, outliers."""
+    """The certificate with the checks of the study's finished grid: shifts of its laws, collapse, outliers."""
     points, config = study.points(), study.folder.config
     target = next(iter(study.target), None)
     at = None
@@ -137,7 +145,11 @@ def checked(certificate: Certificate, study: Study) -> Certificate:
 
 
 def check(study: Study) -> Certificate:
-    """The certificate of a study from its finished grid alone, or the one that it has with these checks made anew."""
+    """The study's certificate with the checks of its finished grid made again, or a new one from the grid alone.
+
+    Raises:
+        FolderError: The grid is not done.
+    """
     config, grid = study.folder.config, study.grid
     study.fit()  # FolderError where the grid is not done
     known = read_certificate(study.folder.path, config.hash())
