@@ -115,3 +115,25 @@ def test_the_recipe_of_ones_own_configuration_may_be_imported(tiny_toml):
 
 def test_a_study_lives_in_runs_by_its_name(tiny_config):
     assert tiny_config.home == Path("runs/tiny")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["train.prun.final=0.7", 'train.parts=["prune"]'],
+            r'train\.prun: unknown table; did you mean "prune"\? \(.*prune, wsd',
+        ),
+        (["train.prune.final=0.7"], r"train\.prune: unknown table \(components in use here: wsd\); take it away"),
+        (["data.mixture.share=0.7"], r"data\.mixture: unknown table"),
+    ],
+)
+def test_a_table_of_a_component_that_is_not_used_is_refused(tiny_toml, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(tiny_toml, overrides)
+
+
+def test_tables_of_components_that_a_cell_uses_are_read(tiny_toml):
+    more = ["train.prune.final=0.7", 'grid.vary.train.parts=[[], ["prune"]]']
+    assert load_config(tiny_toml, more).train.model_extra == {"prune": {"final": 0.7}}
+    assert load_config(tiny_toml, ['data.source="some.module:Mine"', "data.mine.x=1"]).data.model_extra

@@ -135,7 +135,7 @@ def test_unknown_names_list_those_of_installed_packages(installed):
     with pytest.raises(ConfigError, match=r"unknown law 'chily'; accepted: hoffmann, .*u_shape, chilly or \"package"):
         find_law("chily")
     with pytest.raises(ConfigError, match=r"data\.source: found 'web:x'; accepted: \"text:stdlib\", .*, shifted or"):
-        open_source(load_config(installed, ["data.source=web:x"]).data)
+        open_source(load_config("quick", ["data.source=web:x"]).data)
     with pytest.raises(ConfigError, match=r"model\.family: found 'bert'; accepted: gpt, .*<model_type>\", narrow or"):
         find_family("bert")
     with pytest.raises(ConfigError, match=r"found 'broken' of the installed package chilly, which cannot be imported"):

@@ -116,6 +116,24 @@ class Config(Table):
         laws = (*self.forecast.laws, *self.forecast.beside)
         return tuple(name for name in (*places, *recipe, *laws) if names_code(name))
 
+    def unread_tables(self) -> dict[str, list[str]]:
+        """Tables of components that no cell of the grid uses, [train.prun] for one: with the names that would be read."""
+        used = {
+            "data": [self.data.source],
+            "model": [self.model.family],
+            "train": [self.train.schedule, *self.train.parts],
+        }
+        cells = [*self.cells(), *(self.cells(self.target.at) if self.target else [])]
+        for key, value in (pair for cell in cells for pair in cell.items()):
+            if key in ("data.source", "model.family", "train.schedule", "train.parts"):
+                used[key.partition(".")[0]] += [value] if isinstance(value, str) else value
+        found = {}
+        for table, names in used.items():
+            read = {part for name in names for part in (name.partition(":")[0], name.rpartition(":")[2].lower())}
+            for unread in (getattr(self, table).model_extra or {}).keys() - read:
+                found[f"{table}.{unread}"] = sorted(read)
+        return found
+
     def hash(self) -> str:
         """SHA-256 of `identity()`, in hexadecimal."""
         return digest(self.identity())

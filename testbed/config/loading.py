@@ -43,6 +43,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: The file cannot be read, or the configuration has mistakes; the message lists all of them.
     """
     config = read_config(path, overrides)
+    for table, read in config.unread_tables().items():
+        close = difflib.get_close_matches(table.partition(".")[2], read, n=1, cutoff=0.6)
+        hint = f'; did you mean "{close[0]}"?' if close else ""
+        raise ConfigError(
+            f"{path}: {table}: unknown table{hint} (components in use here: {', '.join(read)}); take it away, or use the "
+            "component that it is for"
+        )
     allow_code(*config.code())
     return config
 
