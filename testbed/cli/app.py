@@ -57,7 +57,7 @@ def begin(
     show: Annotated[bool, typer.Option("--version", help="print the version")] = False,
     trusted: Annotated[
         list[str] | None,
-        typer.Option("--allow-code", metavar="MODULE", help="a module that a folder or a fit names may be imported"),
+        typer.Option("--allow-code", metavar="MODULE", help="allow importing a module that a folder or a fit names"),
     ] = None,
 ) -> None:
     """Train a family of small language models, fit a scaling law, seal a forecast, train the target, judge."""

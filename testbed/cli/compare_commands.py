@@ -115,14 +115,14 @@ def approaches(
     flops: Annotated[
         list[str] | None, typer.Option("--flops", metavar="C", help="budgets of the IsoFLOP curves; found if not given")
     ] = None,
-    law: Annotated[str, typer.Option(help="the law of approach 3, of n and tokens")] = "hoffmann",
+    law: Annotated[str, typer.Option(help="the law of approach 3, in n and tokens")] = "hoffmann",
     *,
     options: RowOptions,
     bootstrap: Bootstrap = 1000,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """The compute-optimal exponents by envelope, by IsoFLOP curves and by a fitted law, side by side."""
+    """Estimate the compute-optimal exponents by envelope, by IsoFLOP curves and by a fitted law."""
     from testbed.analysis.fit.approaches import side_by_side
     from testbed.analysis.report.study.tables import approaches_table
 

@@ -1,4 +1,4 @@
-"""The command that chooses the next runs, and what a plan could tell."""
+"""The command that suggests the next runs, and the power of a plan."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def suggest(
     target: Annotated[
         str | None, typer.Option(metavar="N,D", help="parameters and tokens of the run to be predicted, as in 7B,1.4T")
     ] = None,
-    params: Annotated[str | None, typer.Option(help="the same: its parameters")] = None,
-    tokens: Annotated[str | None, typer.Option(help="and its tokens")] = None,
+    params: Annotated[str | None, typer.Option(help="the target's parameters, instead of --target")] = None,
+    tokens: Annotated[str | None, typer.Option(help="the target's tokens, instead of --target")] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="FLOPS", help="training FLOPs to spend; a tenth of the target's if not given")
     ] = None,
-    runs: Annotated[int, typer.Option(help="runs at most")] = 4,
+    runs: Annotated[int, typer.Option(help="the most runs to suggest")] = 4,
     law: Annotated[str | None, typer.Option(help="the law; hoffmann, or the configuration's first")] = None,
     *,
     columns: ColumnOptions,
@@ -51,11 +51,11 @@ def suggest(
     delta: Delta = 1e-3,
     level: Level = 0.9,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="of a CONFIG: change a key")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="for a CONFIG: change a key")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The next runs that narrow a target's interval most for what they cost, and the interval to expect after them."""
+    """Suggest the next runs that narrow a target's interval most for their cost, and the interval to expect."""
     allow_laws(*([] if law is None else [law]))
     at = _target(target, params, tokens)
     spend = None if budget is None else number(budget, "--budget")
@@ -84,7 +84,7 @@ def suggest(
 
 
 def plan_power(config: Config, noise: str | None, truth: str | None, as_json: bool) -> None:
-    """Print what the plan of a configuration could tell."""
+    """Print the power of a configuration's plan."""
     from testbed.study.grid_design import power_of
 
     found, notes = power_of(config, None if noise is None else number(noise, "--noise"), _truth(truth))
@@ -95,7 +95,7 @@ def plan_power(config: Config, noise: str | None, truth: str | None, as_json: bo
 
 
 def _target(target: str | None, params: str | None, tokens: str | None) -> dict[str, float] | None:
-    """N and tokens, or None where no option names them."""
+    """The target's n and tokens, or None if no option gives them."""
     if target is not None:
         parts = target.split(",")
         if params is not None or tokens is not None or len(parts) != 2:
@@ -115,7 +115,7 @@ def _target(target: str | None, params: str | None, tokens: str | None) -> dict[
 
 
 def _truth(text: str | None) -> tuple[str, dict[str, float]] | None:
-    """LAW:NAME=NUMBER,... as a law's name and its parameters."""
+    """A law's name and its parameters, from LAW:NAME=NUMBER,..."""
     if text is None:
         return None
     name, colon, rest = text.rpartition(":")
@@ -135,7 +135,7 @@ def _print(found: Suggestions, notes: list[str]) -> None:
         console.say(note)
     level = f"{100 * found.level:.0f} %"
     at = f"{show_count(found.target['n'])} parameters on {show_count(found.target['tokens'])} tokens"
-    now = f"±{100 * found.half_width:.2f} % ({level} interval)" if found.half_width < 1 else "next to nothing is known"
+    now = f"±{100 * found.half_width:.2f} % ({level} interval)" if found.half_width < 1 else "almost nothing is known"
     value = "" if found.predicted is None else f" {found.predicted:.4f}"
     console.say(f"now: {at}:{value} {now}")
     rows = tuple(

@@ -1,4 +1,4 @@
-"""The command that shows the library of laws."""
+"""The command that lists the library of laws."""
 
 from __future__ import annotations
 

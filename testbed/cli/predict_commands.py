@@ -1,4 +1,4 @@
-"""The commands for a fit that was written: what it predicts, where its compute-optimal frontier lies, its figures."""
+"""The commands on a written fit: predictions, the compute-optimal frontier, the cost of a loss, figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FitPath = Annotated[Path, typer.Argument(metavar="FIT.json", help="what testbed 
 def predict_from(
     path: Path, columns: dict[str, float], at: Path | None, level: float, seeds: int, as_json: bool
 ) -> None:
-    """Print what the fit in `path` says of the runs given by columns, or by a table."""
+    """Print what the fit in `path` predicts for runs given by columns or by a table."""
     fit = read_fit(path)
     if (at is None) == (not columns):
         raise ConfigError(
@@ -49,12 +49,12 @@ def frontier(
         list[str] | None, typer.Option("--flops", metavar="C", help="training FLOPs; may be repeated")
     ] = None,
     inference_tokens: Annotated[
-        str | None, typer.Option(metavar="T", help="tokens that will be served, paid from the same FLOPs (2 N T)")
+        str | None, typer.Option(metavar="T", help="tokens that will be served, at 2 N FLOPs each from the same budget")
     ] = None,
     level: Level = 0.9,
     as_json: AsJson = False,
 ) -> None:
-    """The compute-optimal N, D and D/N for training FLOPs C, with intervals."""
+    """Compute the optimal N, D and D/N for training FLOPs C, with intervals."""
     if not flops:
         raise ConfigError("frontier: give the training FLOPs with --flops C, such as --flops 1e21")
     fit = read_fit(path)
@@ -68,7 +68,7 @@ def frontier(
 
     print_table(frontier_table(best, level))
     if best["n"].isna().any():
-        console.say("a row without numbers: the law has no optimum there; its loss falls on at one end")
+        console.say("a row without numbers: the law has no optimum there; its loss keeps falling towards one end")
 
 
 def solve(
@@ -80,7 +80,7 @@ def solve(
     level: Level = 0.9,
     as_json: AsJson = False,
 ) -> None:
-    """What a loss costs: tokens at a size, parameters at tokens, or FLOPs on the frontier."""
+    """Compute what a loss costs: tokens at a size, parameters at tokens, or FLOPs on the frontier."""
     fit = read_fit(path)
     found = fit.solve(loss, level, **target_columns(params, tokens, at))
     ends = [None if end != end or abs(end) == float("inf") else float(end) for end in (found.low, found.high)]
@@ -127,7 +127,11 @@ def plot(
 
 
 def read_fit(path: Path) -> Any:
-    """The fit in a file; TableError where there is none."""
+    """The fit in a file.
+
+    Raises:
+        TableError: There is none.
+    """
     import json
 
     from testbed.analysis.fit import Fit

@@ -1,4 +1,4 @@
-"""The commands that hand results on: a sweep as one archive, two sweeps side by side, a run as a model."""
+"""The commands that share and compare results: archives, two recipes side by side, a run as a model folder."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def pack(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="SWEEP.zip", help="the archive")],
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="with weights and checkpoints")] = False,
 ) -> None:
-    """Write a sweep's records, points and page as one archive, to be read elsewhere."""
+    """Write a sweep's records, points and page as one archive."""
     from testbed.sharing.archive import pack as pack_sweep
 
     _print_packed(out, pack_sweep(folder, out, checkpoints))
 
 
 def unpack(
-    archive: Annotated[Path, typer.Argument(metavar="SWEEP.zip", help="what testbed pack wrote, or anybody's")],
+    archive: Annotated[Path, typer.Argument(metavar="SWEEP.zip", help="an archive that testbed pack wrote")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="a new folder")],
 ) -> None:
-    """Check an archive against its manifest and write it as a sweep's folder again."""
+    """Check an archive against its manifest and write it as a sweep's folder."""
     from testbed.sharing.unpacking import unpack as unpack_sweep
 
     _print_packed(out, unpack_sweep(archive, out))
@@ -53,7 +53,7 @@ def unpack(
 @with_groups
 def diff(
     first: Annotated[Path, typer.Argument(metavar="A", help="a sweep's folder or .zip, a table, or a FIT.json")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="what A is held against")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="what A is compared with")],
     law: Annotated[str | None, typer.Option(help="the law of both; hoffmann if not given")] = None,
     *,
     columns: ColumnOptions,
@@ -64,7 +64,7 @@ def diff(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="PAGE.html", help="write a page")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold two recipes against each other by their laws: parameters, compute multiplier, where they cross."""
+    """Compare two recipes by their laws: parameters, compute multiplier, where they cross."""
     from testbed.analysis.fit.comparison.recipes import compare_recipes, sentences
     from testbed.cli.predict_commands import read_fit
     from testbed.study.inputs import FitSettings, comparability_warnings, fit_both, read_input

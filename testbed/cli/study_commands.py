@@ -1,4 +1,4 @@
-"""The commands of the loop: plan, train, seal, train the target, judge, report."""
+"""The commands of a study: plan, train, seal, train the target, judge, report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plan(
     workers: Workers = None,
     calibrate: Annotated[bool, typer.Option(help="measure the speed of each shape for the estimated times")] = True,
     power: Annotated[
-        bool, typer.Option("--power", help="instead: what this grid could tell, by simulated studies")
+        bool, typer.Option("--power", help="print instead the power of this grid, by simulated studies")
     ] = False,
     noise: Annotated[
         str | None, typer.Option(help="with --power: relative noise of a loss, as .003; as measured if not given")
@@ -56,7 +56,7 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print every run with its cost and what is poor about the design; starts nothing."""
+    """Print every run with its cost, and weaknesses of the design; starts nothing."""
     settings = load_settings(config, overrides, device, workers)
     if power:
         plan_power(settings, noise, truth, as_json)
@@ -87,7 +87,7 @@ def run(
     without_failed: WithoutFailed = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if the forecast's interval misses")] = False,
 ) -> None:
-    """The whole loop: plan, train the grid, fit, seal, train the target, judge, report. Repeat it to go on."""
+    """Plan, train the grid, fit, seal, train the target, judge, report. Repeat the command to resume."""
     from testbed.analysis.report.study import sentences as words
     from testbed.study import Study
 
@@ -118,7 +118,7 @@ def train(
     executor: ExecutorName = None,
     retry_failed: Retry = False,
     target: Annotated[
-        bool, typer.Option("--target", help="the target instead of the grid; its forecast has to be sealed")
+        bool, typer.Option("--target", help="train the target, not the grid; its forecast must be sealed")
     ] = False,
 ) -> None:
     """Train the grid (or the sealed target) of a configuration or a sweep's folder, and stop there."""
@@ -136,18 +136,18 @@ def predict(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="a study's folder, or what testbed fit -o FIT.json wrote")
     ],
-    params: Annotated[str | None, typer.Option(help="of a fit: the run's parameters")] = None,
-    tokens: Annotated[str | None, typer.Option(help="of a fit: the run's tokens")] = None,
+    params: Annotated[str | None, typer.Option(help="for a fit: the run's parameters")] = None,
+    tokens: Annotated[str | None, typer.Option(help="for a fit: the run's tokens")] = None,
     others: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="of a fit: any other column of its law")
+        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="for a fit: any other column of its law")
     ] = None,
-    at: Annotated[Path | None, typer.Option(metavar="TABLE", help="of a fit: a table of runs to predict")] = None,
+    at: Annotated[Path | None, typer.Option(metavar="TABLE", help="for a fit: a table of runs to predict")] = None,
     level: Level = 0.9,
-    seeds: Annotated[int, typer.Option(help="of a fit: runs whose mean is predicted")] = 1,
+    seeds: Annotated[int, typer.Option(help="for a fit: number of runs whose mean is predicted")] = 1,
     without_failed: WithoutFailed = False,
     as_json: AsJson = False,
 ) -> None:
-    """Of a study: seal the forecast for its target, or show the sealed one. Of a fit: predict runs, with intervals."""
+    """Seal a study's forecast for its target, or show the sealed one. For a fit: predict runs, with intervals."""
     of_a_run = target_columns(params, tokens, others)
     if path.suffix == ".json" and not path.is_dir():
         predict_from(path, of_a_run, at, level, seeds, as_json)
@@ -177,7 +177,7 @@ def validate(
     strict: Annotated[bool, typer.Option("--strict", help="exit with 1 if the forecast's interval misses")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold the sealed forecast against the target's runs."""
+    """Compare the sealed forecast with the target's losses."""
     from testbed.records import as_json as record_json
     from testbed.study import Study
 
@@ -192,7 +192,7 @@ def validate(
 
 
 def report(folder: FolderPath) -> None:
-    """Make the page and its figures from whatever there is so far."""
+    """Write the page and its figures from the results so far."""
     from testbed.study import Study
 
     console.say(str(Study.open(folder).report()))
@@ -203,7 +203,7 @@ def status(
     every: Annotated[bool, typer.Option("--all", help="a row for every run, however many there are")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """How each run stands: done, running, paused, failed, to do. Of many runs, totals and those that need a look."""
+    """Show the status of each run: done, running, paused, failed, to do. Of many runs: totals, and those not done."""
     from testbed.cli.budget_lines import budget_json, print_budget
     from testbed.cli.status_table import STATES, print_status
     from testbed.training.store import SweepFolder
@@ -233,7 +233,7 @@ def points(
         Path | None, typer.Option("--out", "-o", help="a .csv, .parquet or .jsonl file; FOLDER/points.csv if not given")
     ] = None,
 ) -> None:
-    """Write the points table of the finished runs: one row a loss."""
+    """Write the points table of the finished runs: one row per loss."""
     from testbed.points import write_table
     from testbed.training.store import SweepFolder
     from testbed.training.store.sweep_points import sweep_points
@@ -247,7 +247,7 @@ def points(
 def load_settings(
     path: Path, overrides: list[str] | None, device: str | None, workers: int | None, executor: str | None = None
 ) -> Config:
-    """The configuration in a file, with what the command line changes of it."""
+    """The configuration in a file, with the changes of the command line."""
     from testbed.config import load_config
 
     changes = list(overrides or [])
@@ -267,14 +267,14 @@ def _train(study: Study, role: Role, retry_failed: bool, without_failed: bool = 
     except RunFailed as failure:
         if not without_failed:
             raise
-        console.say(f"{failure.args[0].rpartition(chr(10))[0]}\ngoing on without their cells")
+        console.say(f"{failure.args[0].rpartition(chr(10))[0]}\ncontinuing without their cells")
     finally:
         for line in (_notices(study) - before).elements():
             console.say(line)
 
 
 def _notices(study: Study) -> Counter[str]:
-    """What went wrong in runs so far and was mended."""
+    """Troubles of runs that were repaired, with their numbers."""
     runs = map(study.folder.run, study.folder.specs)
     return Counter(f"{run.path.name}: {notice.message}" for run in runs for notice in run.notices())
 

@@ -1,4 +1,4 @@
-"""The command of the tuned-grid certificate."""
+"""The command that tests the learning-rate rule and writes the certificate."""
 
 from __future__ import annotations
 
@@ -32,17 +32,15 @@ def tune(
         str | None, typer.Option(help="multiples of the rule's rate; .35,.5,.71,1,1.41,2,2.8 if not given")
     ] = None,
     batch: Annotated[str | None, typer.Option(help="further batches to bracket, in tokens a step")] = None,
-    seeds: Annotated[int | None, typer.Option(help="of the grid's seeds; the first two if not given")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="train nothing; only look at the study's finished grid")
-    ] = False,
+    seeds: Annotated[int | None, typer.Option(help="number of the grid's seeds; two if not given")] = None,
+    check: Annotated[bool, typer.Option("--check", help="train nothing; check the study's finished grid only")] = False,
     out: Annotated[Path | None, typer.Option(help="the brackets' folder; the study's with -tune if not given")] = None,
     device: Device = None,
     workers: Workers = None,
     retry_failed: Retry = False,
     as_json: AsJson = False,
 ) -> None:
-    """Is the learning-rate rule right on this grid? Brackets at its corners, a coordinate check, and a certificate."""
+    """Test the learning-rate rule on this grid: brackets at its corners, a coordinate check, and a certificate."""
     from testbed.records import as_json as record_json
     from testbed.study.tune import Tuning
 
@@ -67,7 +65,7 @@ def tune(
 def _subject(
     path: Path, overrides: list[str] | None, device: str | None, workers: int | None
 ) -> tuple[Study | None, Config, Path]:
-    """The study, if its folder is there and of this configuration; the configuration; where the study's folder is or would be."""
+    """The study, if its folder exists; the configuration; where the study's folder is or would be."""
     from testbed.study import Study
     from testbed.training.store import SweepFolder
 
