@@ -131,6 +131,31 @@ def test_a_run_in_chunks_trains_as_one_without(tiny_spec, tiny_source, monkeypat
     assert chunked[1:] == pytest.approx(whole[1:], rel=1e-5 if precision == "fp32" else 2e-3)
 
 
+def test_a_compiled_network_whose_logits_go_in_chunks_is_compiled_once(tiny_spec, tiny_source, monkeypatch):
+    traced = []
+
+    def compiler(graph, inputs):
+        traced.extend(node for node in graph.graph.nodes if "scaled_dot" in str(node.target))
+        return graph.forward
+
+    compile_with = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda network, dynamic, options: compile_with(network, dynamic=dynamic, backend=compiler)
+    )
+    limit = BYTES_A_LOGIT * tiny_spec.shape.vocab_size * 128  # of 256 tokens
+    monkeypatch.setattr(module_under_test, "Scored", lambda network, facts: Scored(network, facts, limit))
+    torch._dynamo.reset()
+    learners = [
+        ModuleLearner(shaped(tiny_spec, "hf:gpt_neox", compile=again), tiny_source, CPU) for again in (True, False)
+    ]
+    for learner in learners:
+        for step in range(3):
+            learner.optimise(step, 0.5)
+    compiled, plain = learners
+    assert len(traced) == compiled._spec.shape.depth  # the attention of each layer is traced once
+    assert compiled.loss_sums() == pytest.approx(plain.loss_sums(), rel=1e-6)
+
+
 def test_long_chunks_are_of_a_size_that_products_are_quick_at():
     assert chunk_tokens(50257) % 128 == 0
     assert 0.9e9 < chunk_tokens(50257) * 50257 * BYTES_A_LOGIT <= 1e9

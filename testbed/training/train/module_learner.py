@@ -32,7 +32,10 @@ class ModuleLearner(Halving):
         if spec.engine.recompute:
             recompute_layers(layers)
         self._ranks = Ranks(spec, device)
-        self._scored = self._ranks.spread(Scored(self.network, spec.data), layers)
+        scored = Scored(self.network, spec.data)
+        if spec.engine.compile:
+            scored.decide()
+        self._scored = self._ranks.spread(scored, layers)
         self._learn = compiled(self._scored, spec.deterministic) if spec.engine.compile else self._scored
         hidden = family.hidden_matrices(self.network)
         self.optimizer = make_optimizer(self.network, hidden, spec)

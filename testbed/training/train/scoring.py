@@ -14,6 +14,7 @@ from testbed.records import DataFacts
 
 LOGITS_BYTES = 1_000_000_000  # of the logits that are held at a time, with all that their losses and gradients need
 BYTES_A_LOGIT = 16  # the product and its fp32 copy, its log-softmax, and the gradients of both
+_FEW = 8  # tokens on which a network is compared with its head on its hidden states
 _WHOLE = 128  # long chunks are a multiple of this, a size that matrix products are quick at
 
 
@@ -44,7 +45,19 @@ class Scored(nn.Module):
         super().__init__()
         self.network, self._first = network, facts.first_scored
         self._chunk = chunk_tokens(facts.vocab_size, limit)
+        self._vocab_size, self._seq_len = facts.vocab_size, facts.seq_len
         self._in_parts: bool | None = None
+
+    def decide(self) -> None:
+        """Find out now, in full precision, whether the network is its head on its hidden states.
+
+        Before it is compiled: a forward that finds out in its first call is compiled again after it, and compares
+        what a compiler has rounded in two ways.
+        """
+        device = next(self.network.parameters()).device
+        self._in_parts = self._is_head_on_hidden(
+            torch.arange(min(_FEW, self._seq_len), device=device)[None] % self._vocab_size
+        )
 
     def forward(self, windows: Tensor) -> Tensor:
         """The sum over the scored tokens."""
@@ -64,7 +77,7 @@ class Scored(nn.Module):
     def _require_parts(self, ids: Tensor) -> None:
         """Make sure, once and on a few tokens, that the network is its head on its hidden states."""
         if self._in_parts is None:
-            self._in_parts = self._is_head_on_hidden(ids[:1, :8])
+            self._in_parts = self._is_head_on_hidden(ids[:1, :_FEW])
         if not self._in_parts:
             raise RunFailed(
                 f"model.family: the logits of {ids.numel()} tokens would take more than {LOGITS_BYTES / 1e9:g} GB, and "
