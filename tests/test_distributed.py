@@ -178,7 +178,8 @@ class Told:
 
 def sweep_of_two(tiny_toml, path):
     grid = ["grid.widths=[16]", "grid.tokens=[20_480, 61_440]", "grid.init_seeds=[0, 1]", "target.tokens=819_200"]
-    config = load_config(tiny_toml, ["train.pack='none'", "train.processes=2", "train.sharded=true", *grid])
+    often = ["execution.checkpoint_seconds=0.1"]
+    config = load_config(tiny_toml, ["train.pack='none'", "train.processes=2", "train.sharded=true", *grid, *often])
     return SweepFolder.create(path, config, plan(config, open_source(config.data).facts).runs)
 
 
@@ -194,7 +195,7 @@ def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path, mon
         sweep = sweep_of_two(tiny_toml, tmp_path / name)
         told = Told(sweep, ending)
         runs = packs(sweep.of_role("grid"))[: 2 if ending is None else 1]
-        outcomes = LocalExecutor("cpu", 2, checkpoint_seconds=0.1).run(sweep, runs, told)
+        outcomes = LocalExecutor("cpu", 2).run(sweep, runs, told)
         assert told.ending is None, "the run ended before any of its processes could be"
         assert [(o.ending, o.reason) for o in outcomes] == [("done", "")] * len(runs)
         points = sweep_points(sweep)

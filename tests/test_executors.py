@@ -125,7 +125,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, 
 
     killer = threading.Thread(target=kill)
     killer.start()
-    outcomes = LocalExecutor("cpu", 2, checkpoint_seconds=0.3).run(sweep, packs(sweep.of_role("grid")), Quiet())
+    outcomes = LocalExecutor("cpu", 2).run(sweep, packs(sweep.of_role("grid")), Quiet())
     killer.join()
     assert killed
     assert {o.ending for o in outcomes} == {"done"}
@@ -143,7 +143,7 @@ class Quiet:
     def evaluated(self, spec, evaluation): pass
     def ended(self, spec, outcome): print("ended", outcome.ending, flush=True)
 sweep = SweepFolder.open(Path(sys.argv[1]))
-train_all(LocalExecutor("cpu", 2, checkpoint_seconds=0.3), sweep, sweep.of_role("grid"), Quiet())
+train_all(LocalExecutor("cpu", 2), sweep, sweep.of_role("grid"), Quiet())
 """
 
 
@@ -184,8 +184,14 @@ def test_two_launches_share_out_a_sweep_and_both_end_when_it_is_done(tiny_toml, 
     assert table(sweep).equals(long_undisturbed)
 
 
+def patient(sweep, seconds):
+    """The sweep for a launcher that waits so long for a hung worker; the workers read the folder's own setting."""
+    execution = sweep.config.execution.model_copy(update={"hang_seconds": seconds})
+    return SweepFolder(sweep.path, sweep.config.model_copy(update={"execution": execution}), sweep.specs)
+
+
 def test_a_worker_that_is_frozen_is_ended_and_its_run_tried_again(tiny_toml, tmp_path, long_undisturbed):
-    sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
+    sweep = patient(fresh(tiny_toml, tmp_path / "sweep", *LONG), 10.0)
 
     def freeze():
         wait_for(lambda: list(sweep.path.glob("runs/*/trunk.safetensors")))
@@ -193,7 +199,7 @@ def test_a_worker_that_is_frozen_is_ended_and_its_run_tried_again(tiny_toml, tmp
 
     freezer = threading.Thread(target=freeze)
     freezer.start()
-    executor = LocalExecutor("cpu", 2, checkpoint_seconds=0.3, hang_seconds=10.0)
+    executor = LocalExecutor("cpu", 2)
     outcomes = executor.run(sweep, packs(sweep.of_role("grid")), Quiet())
     freezer.join()
     assert {o.ending for o in outcomes} == {"done"}
@@ -213,8 +219,8 @@ def stuck(tiny_toml, tmp_path, monkeypatch):
 
 
 def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck):
-    sweep = stuck("execution.hang_seconds=10.0")
-    outcomes = LocalExecutor("cpu", 1, hang_seconds=60).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
+    sweep = patient(stuck("execution.hang_seconds=10.0"), 60.0)
+    outcomes = LocalExecutor("cpu", 1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
     (outcome,) = outcomes
     assert outcome.ending == "failed"
     assert "its worker died 3 times (exit status 70)" in outcome.reason
@@ -227,8 +233,8 @@ def test_a_run_that_hangs_whoever_trains_it_fails_after_three_workers(stuck, mon
     monkeypatch.setattr(
         "testbed.training.executors.worker_pool._GRACE", 0.5
     )  # after which a worker that does not end itself is ended
-    sweep = stuck("execution.hang_seconds=900.0")
-    (outcome,) = LocalExecutor("cpu", 1, hang_seconds=1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
+    sweep = patient(stuck("execution.hang_seconds=900.0"), 1.0)
+    (outcome,) = LocalExecutor("cpu", 1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())
     assert outcome.ending == "failed"
     assert "its worker died 3 times (exit status -9)" in outcome.reason
 
@@ -250,7 +256,7 @@ class Stuck:
 def test_events_of_a_worker_are_json_lines(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "sweep")
     spec = sweep.of_role("grid")[0]
-    command = [sys.executable, "-m", "testbed.training.executors.worker", str(sweep.path), "cpu", "60"]
+    command = [sys.executable, "-m", "testbed.training.executors.worker", str(sweep.path), "cpu"]
     worker = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )

@@ -58,13 +58,13 @@ class ClusterTasks(Protocol):
         ...
 
 
-def task_arguments(sweep: SweepFolder, pack: Pack, device: str, execution: Execution) -> tuple[str, ...]:
+def task_arguments(sweep: SweepFolder, pack: Pack, device: str) -> tuple[str, str, str]:
     """The arguments of `train_pack` for this pack: plain strings, which every scheduler can pass."""
     run_ids = " ".join(spec.run_id for spec in pack)
-    return str(sweep.path.absolute()), run_ids, device, str(execution.checkpoint_seconds), str(execution.hang_seconds)
+    return str(sweep.path.absolute()), run_ids, device
 
 
-def train_pack(folder: str, run_ids: str, device: str, checkpoint_seconds: str, hang_seconds: str) -> Answer:
+def train_pack(folder: str, run_ids: str, device: str) -> Answer:
     """The body of a task: train the pack of these runs on the cores or GPUs that the scheduler gave this process.
 
     On KeyboardInterrupt a checkpoint is written, then the interrupt is raised again.
@@ -72,7 +72,7 @@ def train_pack(folder: str, run_ids: str, device: str, checkpoint_seconds: str, 
     try:
         sweep = SweepFolder.open(Path(folder))
         pack = tuple(sweep.find(run_id).spec for run_id in run_ids.split())
-        executor = LocalExecutor(device, processes(pack), float(checkpoint_seconds), float(hang_seconds))
+        executor = LocalExecutor(device, processes(pack))
         return {"outcomes": [asdict(outcome) for outcome in executor.run(sweep, [pack], _SilentWatcher())]}
     except TestbedError as error:
         return {"error": str(error)}

@@ -32,13 +32,11 @@ class LocalExecutor:
 
     device: str = "auto"
     workers: int | None = None
-    checkpoint_seconds: float = 60.0
-    hang_seconds: float = 900.0
 
     @classmethod
     def configured(cls, execution: Execution) -> Self:
         """The executor of these settings."""
-        return cls(execution.device, execution.workers, execution.checkpoint_seconds, execution.hang_seconds)
+        return cls(execution.device, execution.workers)
 
     def run(self, sweep: SweepFolder, packs: Sequence[Pack], watcher: Watcher) -> list[Outcome]:
         """Run every pack; outcomes of its runs in the order they ended.
@@ -47,7 +45,7 @@ class LocalExecutor:
         """
         device = choose_device(self.device)
         slots = self._slots(device, [spec for pack in packs for spec in pack])
-        return WorkerPool(sweep, watcher, device.type, slots, self.checkpoint_seconds, self.hang_seconds).train(packs)
+        return WorkerPool(sweep, watcher, device.type, slots).train(packs)
 
     def adopts(self, sweep: SweepFolder, packs: Sequence[Pack]) -> list[Pack]:
         """None: workers end with their launcher."""

@@ -149,4 +149,4 @@ class _RayTasks:
             task = ray.remote(train_pack).options(
                 num_cpus=count * self._settings.cpus, num_gpus=gpus, max_retries=0, name=pack[0].run_id
             )
-            self._at_work[task.remote(*task_arguments(self._sweep, pack, self._device, self._execution))] = pack
+            self._at_work[task.remote(*task_arguments(self._sweep, pack, self._device))] = pack

@@ -154,7 +154,7 @@ class SlurmJobs:
         write_json(folder / "packs.json", {"packs": [[spec.run_id for spec in pack] for pack in packs]})
         self._owns(name)
         executor = submitit.SlurmExecutor(folder, max_num_timeout=_REQUEUES)
-        arguments = [task_arguments(self._sweep, pack, self._device, self._execution) for pack in packs]
+        arguments = [task_arguments(self._sweep, pack, self._device) for pack in packs]
         answers = [str(folder / f"{index}.json") for index in range(len(packs))]
         try:
             executor.update_parameters(**self._parameters(name, needs, len(packs)))

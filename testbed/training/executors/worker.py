@@ -1,7 +1,7 @@
 """A worker process: takes packs on its standard input (the run ids of one pack a line), and answers in `worker_messages`.
 
-Started by an executor as `python -m testbed.training.executors.worker FOLDER DEVICE CHECKPOINT_SECONDS`, with
-the thread counts in its environment. When its input ends or a signal asks it to stop, it writes a
+Started by an executor as `python -m testbed.training.executors.worker FOLDER DEVICE`, with the thread
+counts in its environment. When its input ends or a signal asks it to stop, it writes a
 checkpoint and leaves, so that a killed launcher leaves no workers behind.
 """
 
@@ -40,7 +40,7 @@ from testbed.training.train import Interruptions, Progress, choose_device
 
 def main() -> None:
     """Train every pack that is given, and report its events and outcomes."""
-    folder, device_name, checkpoint_seconds = sys.argv[1:]
+    folder, device_name = sys.argv[1:]
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print goes to the log
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
@@ -55,7 +55,7 @@ def main() -> None:
         torch.set_num_threads(1)
     try:
         sweep = SweepFolder.open(Path(folder))
-        interruptions = Interruptions(stop.is_set, float(checkpoint_seconds))
+        interruptions = Interruptions(stop.is_set, sweep.config.execution.checkpoint_seconds)
         _say(answers, Ready())
         while (order := orders.get()) is not None and not stop.is_set():
             specs = tuple(sweep.find(run_id).spec for run_id in order.split())

@@ -97,18 +97,9 @@ class WorkerProcess:
 class WorkerPool:
     """Trains packs on one worker for each of `slots`, which are what its environment has to hold."""
 
-    def __init__(
-        self,
-        sweep: SweepFolder,
-        watcher: Watcher,
-        device: str,
-        slots: Sequence[Mapping[str, str]],
-        checkpoint_seconds: float,
-        hang_seconds: float,
-    ) -> None:
-        self._sweep, self._watcher, self._slots, self._hang_seconds = sweep, watcher, slots, hang_seconds
-        arguments = [str(sweep.path), device, str(checkpoint_seconds)]
-        self._command = [sys.executable, "-m", "testbed.training.executors.worker", *arguments]
+    def __init__(self, sweep: SweepFolder, watcher: Watcher, device: str, slots: Sequence[Mapping[str, str]]) -> None:
+        self._sweep, self._watcher, self._slots = sweep, watcher, slots
+        self._command = [sys.executable, "-m", "testbed.training.executors.worker", str(sweep.path), device]
         self._inbox: Inbox = queue.Queue()
         self._crew: list[WorkerProcess] = []
         self._waiting: list[Pack] = []  # the last is taken first
@@ -159,7 +150,7 @@ class WorkerPool:
 
     def _kill_hung(self) -> None:
         """Kill the workers that say nothing and do not end themselves; their packs are tried again, as after any death."""
-        latest = time.monotonic() - self._hang_seconds - _GRACE
+        latest = time.monotonic() - self._sweep.config.execution.hang_seconds - _GRACE
         for worker in self._crew:
             if worker.pack and worker.heard is not None and worker.heard < latest:
                 worker.process.kill()
