@@ -203,7 +203,7 @@ def status(
     every: Annotated[bool, typer.Option("--all", help="a row for every run, however many there are")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the status of each run: done, running, paused, failed, to do. Of many runs: totals, and those not done."""
+    """Show each run: done, running, paused, failed, to do. Of many runs: totals, and those running, paused or failed."""
     from testbed.cli.budget_lines import budget_json, print_budget
     from testbed.cli.status_table import STATES, print_status
     from testbed.training.store import SweepFolder
