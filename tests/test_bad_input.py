@@ -17,6 +17,8 @@ from testbed.registry import CONSENT
 from testbed.study import Study
 from tests.helpers.sweeps import Quiet
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 HEADER = "n_params,tokens,loss\n"
 ROWS = [f"{n},{d},{2 + 30 / n**0.35 + 900 / d**0.45}" for n in (1e4, 1e5, 1e6) for d in (1e6, 1e7, 1e8)]
 

@@ -21,6 +21,8 @@ from scripts.training_bench.trainer import AS_IT_COMES, Batches, Items, gpt2, ma
 from testbed.records import Engine
 from testbed.training.models import find_family
 
+pytestmark = pytest.mark.slow  # benches of scripts/: no part of the quick suite
+
 TINY = Size("tiny", 16, 2, 8, 64, 32, 256)
 
 

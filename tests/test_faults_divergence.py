@@ -20,6 +20,8 @@ from tests.helpers.command_line import command
 from tests.helpers.single_runs import CPU, StopAfter, losses, pack_of, train_one
 from tests.helpers.sweeps import Quiet, fresh
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 FAST = ("grid.tokens=[5_120, 10_240, 20_480]", "target.tokens=40_960", "execution.workers=1")
 
 
@@ -229,6 +231,7 @@ def test_hashes_and_digests_of_before_stay_what_they_were(tiny_toml, tiny_spec, 
     old = as_json(sealed_forecast)
     for name in ("missing", "retried"):
         assert old.pop(name) == []
+    assert old.pop("format") == 1
     sealed = old.pop("digest")
     assert digest(old) == sealed
     again = Forecast.model_validate_json(json.dumps(old | {"digest": sealed}))

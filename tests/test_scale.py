@@ -12,6 +12,8 @@ from testbed.errors import FolderError
 from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
 
+pytestmark = pytest.mark.slow  # benches of scripts/: no part of the quick suite
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):

@@ -11,6 +11,8 @@ from testbed.analysis.laws import LAWS
 from tests.helpers.command_line import command
 from tests.helpers.planted import PLANTED, noisy
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -16,6 +16,9 @@ from testbed.training.executors import trackers
 from testbed.training.executors.training_run import Outcome
 from tests.helpers.sweeps import TINY, Quiet
 
+pytestmark = pytest.mark.usefixtures("warm")
+PYTHON = sys.executable  # one that imports everything itself
+
 SMALL = TINY.replace("widths = [8, 16, 24]", "widths = [8]").replace("10_240, 20_480, 40_960", "5_120, 10_240")
 SMALL = SMALL[: SMALL.index("[target]")]
 
@@ -180,9 +183,7 @@ def test_a_missing_package_is_named_before_anything_starts(tmp_path):
         "Study.open(Path(sys.argv[1])).train('grid', Quiet())\n"
     )
     study = study_of('[tracker]\nkind = ["tensorboard", "wandb"]', tmp_path / "s")
-    told = subprocess.run(
-        [sys.executable, "-c", code, str(study.folder.path)], capture_output=True, text=True, timeout=120
-    )
+    told = subprocess.run([PYTHON, "-c", code, str(study.folder.path)], capture_output=True, text=True, timeout=120)
     assert "ConfigError" in told.stderr and "pip install " in told.stderr
     assert not (study.folder.path / "runs").exists()
 
