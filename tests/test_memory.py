@@ -22,23 +22,10 @@ from testbed.training.train.memory.passes import choose_passes, fastest
 from testbed.training.train.memory.peak import peak
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
-from tests.helpers.single_runs import kept_bytes
+from tests.helpers.single_runs import kept_bytes, shaped
 
 CPU = torch.device("cpu")
 FAMILIES = ["gpt", "hf:gpt2", "hf:llama", "hf:gpt_neox"]
-
-
-def shaped(spec, family, rows=8, width=64, depth=3, **engine):
-    shape = spec.shape.model_copy(update={"family": family, "width": width, "heads": width // 8, "depth": depth})
-    counts = find_family(family).counts(shape)
-    return spec.model_copy(
-        update={
-            "shape": shape,
-            "counts": counts,
-            "engine": Engine(**engine),
-            "batch_tokens": rows * shape.seq_len,
-        }
-    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,8 +8,7 @@ from testbed.training.train.memory import passes
 from testbed.training.train.memory.footprint import estimate
 from testbed.training.train.memory.passes import Choice, choose_passes, fastest
 from testbed.training.train.module_learner import ModuleLearner
-
-from .test_memory import shaped
+from tests.helpers.single_runs import shaped
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from testbed.records import Eval
+from testbed.records import Engine, Eval
+from testbed.training.models import find_family
 from testbed.training.sweep import packed
 from testbed.training.train import Interruptions, Logged, train
 from testbed.training.train.memory.footprint import share_rows
@@ -82,3 +83,16 @@ def kept_bytes(spec, source):
     total = sum(kept.values())
     del loss
     return total
+
+
+def shaped(spec, family, rows=8, width=64, depth=3, **engine):
+    shape = spec.shape.model_copy(update={"family": family, "width": width, "heads": width // 8, "depth": depth})
+    counts = find_family(family).counts(shape)
+    return spec.model_copy(
+        update={
+            "shape": shape,
+            "counts": counts,
+            "engine": Engine(**engine),
+            "batch_tokens": rows * shape.seq_len,
+        }
+    )
