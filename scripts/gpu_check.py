@@ -9,7 +9,7 @@
     against   150 s   transformers' Trainer at its best beside ours at 10k, 10M and 124M parameters
 
 The seconds are the most that a stage may take; it is a process of its own and is ended with all that it started. The first
-five are the eight minutes, typically six. `--minutes` is for all stages together. Findings are in OUT/results.json as soon
+five are the eight minutes. `--minutes` is for all stages together. Findings are in OUT/results.json as soon
 as they are made, so a stage that fails or hangs costs its time and nothing else. OUT also gets log.txt (what stages
 printed), profile.txt (kernels of a 124M step), tests.xml and study.points.csv.
 
