@@ -51,10 +51,11 @@ def resolve(module: ModuleType) -> None:
     for name in getattr(module, "__all__", ()):
         found = getattr(module, name)
         setattr(module, name, found)
-        if isinstance(found, type) and dataclasses.is_dataclass(found):
+        if isinstance(found, type) and (dataclasses.is_dataclass(found) or hasattr(found, "_fields")):
             bases = [vars(importlib.import_module(base.__module__)) for base in reversed(found.__mro__)]
             names = {key: value for base in bases for key, value in base.items()}
-            found.__init__.__annotations__ = typing.get_type_hints(found.__init__, names)
+            make = found.__init__ if dataclasses.is_dataclass(found) else found.__new__  # a named tuple's
+            make.__annotations__ = typing.get_type_hints(make, names)
 
 
 if __name__ == "__main__":

@@ -53,11 +53,7 @@ def run_pack(
         DiskError: The folder can no longer be written or read. Nothing is marked: the runs go on from their
             checkpoints once the disk is back.
     """
-    if not SweepFolder.exists(sweep.path):
-        raise DiskError(
-            f"{sweep.path}: the sweep's folder has vanished during training; make its disk available again and repeat the "
-            "command"
-        )
+    sweep.check_present()
     execution = sweep.config.execution
     folders = tuple(sweep.run(spec) for spec in specs)
     if all(folder.done() for folder in folders):

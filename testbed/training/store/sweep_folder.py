@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, RootModel, ValidationError
 
 from testbed.config import Budget, Config, differences, read_config
-from testbed.errors import FolderError, SealError
+from testbed.errors import DiskError, FolderError, SealError
 from testbed.files import create_json, read_bytes, write_json, write_text
 from testbed.records import Forecast, RunSpec, Verdict, as_json, format_of, problem, read_record, too_new
 from testbed.records.forecast import FORECAST_FORMAT
@@ -108,8 +108,17 @@ class SweepFolder:
         with hold(self.path / "lock", f"{self.path}: another process is changing the plan; repeat the command"):
             yield
 
+    def check_present(self) -> None:
+        """Raise DiskError if the folder has vanished, as it does when its disk is unmounted."""
+        if not self.exists(self.path):
+            raise DiskError(
+                f"{self.path}: the sweep's folder has vanished during training; make its disk available again and repeat "
+                "the command"
+            )
+
     def budget(self) -> Budget | None:
         """The budget as it stands in the folder now: another launch may have changed it since this one started."""
+        self.check_present()
         return read_config(self.path / "config.toml").budget
 
     def timetable(self) -> dict[str, float]:
