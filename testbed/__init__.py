@@ -9,8 +9,8 @@ The floor plan, from the top. A floor imports only from floors below it, and sib
     analysis | training     the two wings
     points                  the points table: the wall between the wings
     records                 what crosses floors: RunSpec, Eval, Forecast, Verdict
-    config                  the one TOML file
-    identity (which fields digests are of), units, files, registry (classes that users name), errors
+    config                  the one TOML file; which fields of it and of records digests are of
+    units, files, registry (classes that users name), errors
 
 The training wing (torch) turns a configuration into run folders:
 
@@ -35,8 +35,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from testbed.version import __version__
-
 if TYPE_CHECKING:
     from testbed.analysis.fit import Fit, fit_law
     from testbed.analysis.fit.regressor import ScalingLawRegressor
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from testbed.config import Config, load_config
     from testbed.errors import TestbedError
     from testbed.points import read_table
+    from testbed.records.versions import __version__
     from testbed.registry import allow_code
     from testbed.study import Study
     from testbed.study.progress import progress
@@ -68,6 +67,7 @@ _HOMES = {
     "Study": "testbed.study",
     "TestbedError": "testbed.errors",
     "TokenSource": "testbed.training.data",
+    "__version__": "testbed.records.versions",
     "allow_code": "testbed.registry",
     "find_law": "testbed.analysis.laws",
     "fit_law": "testbed.analysis.fit",

@@ -19,6 +19,7 @@ from testbed.config.data import Data
 from testbed.config.execution import Execution
 from testbed.config.forecast_settings import ForecastSettings
 from testbed.config.grid import Grid, Target
+from testbed.config.identity import Label
 from testbed.config.model import Model
 from testbed.config.strict import Table
 from testbed.config.tracker import Tracker
@@ -26,7 +27,6 @@ from testbed.config.train import Train
 from testbed.config.values import FolderName
 from testbed.config.vary import Cell, axes, cells, merged
 from testbed.files import digest
-from testbed.identity import Label
 from testbed.registry import names_code
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from testbed.config.identity import Later
 from testbed.config.strict import OpenTable, Table
 from testbed.config.values import Count, Seed, Text, Texts, as_tuple
-from testbed.identity import Later
 
 
 class Zipf(Table):

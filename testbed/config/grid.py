@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from testbed.config.identity import Later
 from testbed.config.strict import Table
 from testbed.config.values import Count, CountList, DataSeeds, Seeds, Widths
-from testbed.identity import Later
 
 _MOST_RUNS = 100_000
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from testbed.identity import Identified
+from testbed.config.identity import Identified
 
 
 class Table(Identified):

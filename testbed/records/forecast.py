@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from testbed.config.identity import Label, Later
 from testbed.files import digest
-from testbed.identity import Label, Later
 from testbed.records.record import Positive, Record, Whole
 from testbed.records.run_spec import Value
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from testbed.config.identity import Identified
 from testbed.errors import FolderError
 from testbed.files import read_bytes, read_lines
-from testbed.identity import Identified
 
 _LARGEST = 10**30  # far above any real count, and still a float
 

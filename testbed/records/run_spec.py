@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 
+from testbed.config.identity import Label, Later
 from testbed.files import digest
-from testbed.identity import Label, Later
 from testbed.records.record import Positive, Record, Whole
 
 Role = Literal["grid", "target", "tune"]

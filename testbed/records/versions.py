@@ -1,4 +1,4 @@
-"""The version of this package, the one place that says it, and those of the packages that results depend on."""
+"""The versions of testbed and of the packages that a result depends on."""
 
 from __future__ import annotations
 
