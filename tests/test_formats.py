@@ -13,8 +13,8 @@ from testbed.files import write_json
 from testbed.records import Forecast, as_json
 from testbed.training.store import SweepFolder
 from tests.helpers.command_line import command
+from tests.helpers.known_ids import SEALED
 from tests.helpers.sweeps import fresh
-from tests.test_identity import SEALED
 
 NEWER = "found format 2, this version of testbed reads up to format 1: update testbed"
 

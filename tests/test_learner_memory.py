@@ -14,9 +14,8 @@ from testbed.training.train.memory import shortage
 from testbed.training.train.memory.peak import give_back
 from testbed.training.train.memory.shortage import with_room
 from testbed.training.train.module_learner import ModuleLearner
+from tests.helpers.devices import DEVICES, gpu, runs
 from tests.helpers.single_runs import StopAfter
-
-from .test_cuda import DEVICES, gpu, runs
 
 CPU = torch.device("cpu")
 PACKS = [None, 1, 3]
