@@ -99,6 +99,7 @@ def test_a_table_that_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
 # --- plan --power ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_simulated_studies_have_the_interval_that_would_be_sealed() -> None:
     truth = (LAWS["hoffmann"], TRUTH["hoffmann"])
     found = power(
@@ -140,6 +141,7 @@ def test_a_difference_that_is_told_is_told_by_four_studies_of_five() -> None:
     assert (np.abs(there - 0.35) > critical).mean() == pytest.approx(0.8, abs=0.06)
 
 
+@pytest.mark.slow
 def test_plan_power_says_under_what_and_what_it_cannot_tell(tiny_toml: Path) -> None:
     text = run("plan", tiny_toml, "--power", "--noise", ".004")
     assert "under the prior" in text and "cannot tell" in text and "noise" in text

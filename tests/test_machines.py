@@ -44,6 +44,7 @@ def machines(sweep):
     return [{s.machine for s in sessions(sweep.run(spec).path)} for spec in sweep.of_role("grid")]
 
 
+@pytest.mark.slow
 def test_two_machines_share_out_a_sweep(tiny_toml, tmp_path, long_undisturbed, elsewhere):
     sweep = fresh(tiny_toml, tmp_path / "sweep", *SETTINGS)
     launches = [elsewhere(command(sweep)), subprocess.Popen(command(sweep), stderr=subprocess.PIPE, text=True)]
@@ -55,6 +56,7 @@ def test_two_machines_share_out_a_sweep(tiny_toml, tmp_path, long_undisturbed, e
         assert sum(session.steps for session in sessions(sweep.run(spec).path)) == spec.steps, "trained once"
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_machine_that_died_are_taken_over_by_another(tiny_toml, tmp_path, long_undisturbed, elsewhere):
     sweep = fresh(tiny_toml, tmp_path / "sweep", *SETTINGS)
     launch = elsewhere(command(sweep))

@@ -95,6 +95,7 @@ def test_what_a_run_takes_when_measured_is_what_its_shape_says(tiny_spec, tiny_s
     assert 0.9 < alone.memory / estimate(spec).bytes < 1.6
 
 
+@pytest.mark.slow
 def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_config, tiny_source, monkeypatch):
     made = plan(tiny_config, tiny_source.facts)
     spec = shaped(made.grid[0], "gpt", rows=64, width=64)

@@ -246,7 +246,9 @@ def sound(prediction):
     return bool(np.isfinite(frame.to_numpy(np.float64)).all() and (frame["obs_ci_lower"] < frame["obs_ci_upper"]).all())
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "multi_power" else name for name in LAWS]
+)
 def test_every_law_predicts_its_own_table(name):
     table = noisy(LAWS[name], PLANTED[name], 0.01)
     fit = fit_law(name, table, columns={column: column for column in LAWS[name].columns}, n_boot=0)

@@ -26,6 +26,8 @@ from testbed.training.sweep import Rung, packs, plan
 from tests.helpers.command_line import command
 from tests.helpers.sweeps import Quiet
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 TOGETHER = ["train.pack=8", "execution.workers=1"]
 FEW = Brackets(factors=(0.5, 0.71, 1.0, 1.41, 2.0), seeds=1)
 
