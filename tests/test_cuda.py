@@ -23,7 +23,7 @@ from testbed.training.sweep import packed
 from testbed.training.train import Logged, compiling_pays, train
 from testbed.training.train.device.cuda_graphs import WholeStep, captures
 from testbed.training.train.feed import ResidentFeed
-from testbed.training.train.learner import _likeness, make_learner
+from testbed.training.train.learners import _likeness, make_learner
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.packed_learner import PackedLearner
 from tests.helpers.devices import DEVICES, PACKS, gpu, runs

@@ -16,7 +16,7 @@ from testbed.training.sweep import packed, plan
 from testbed.training.train import Interruptions, Paused, train
 from testbed.training.train.checkpoints.checkpoint import read_cursor
 from testbed.training.train.device.selection import make_repeatable
-from testbed.training.train.learner import make_learner
+from testbed.training.train.learners import make_learner
 from testbed.training.train.memory.peak import give_back
 from testbed.training.train.memory.shortage import with_room
 from testbed.training.train.module_learner import ModuleLearner
@@ -51,7 +51,7 @@ from testbed.training.executors.training_run import run_pack
 from testbed.training.store import SweepFolder
 from testbed.training.sweep import packed
 from testbed.training.train import Interruptions
-from testbed.training.train.learner import make_learner
+from testbed.training.train.learners import make_learner
 sweep = SweepFolder.open(Path(sys.argv[1]))
 source, cpu = open_source(sweep.config.data), torch.device("cpu")
 (spec,) = sweep.of_role("grid")

@@ -189,7 +189,7 @@ def outcome(spec, source, folder):
 
 
 def state_of(spec, source):
-    from testbed.training.train.learner import make_learner
+    from testbed.training.train.learners import make_learner
 
     held = make_learner((spec,), source, torch.device("cpu")).state()
     return {name: t.clone().contiguous() for name, t in held.items()} | {

@@ -9,7 +9,7 @@ import torch
 from testbed.training.sweep import packed
 from testbed.training.train import Interruptions, Paused, idle, train
 from testbed.training.train.device.cuda_graphs import captures
-from testbed.training.train.learner import make_learner, retire
+from testbed.training.train.learners import make_learner, retire
 from testbed.training.train.memory import shortage
 from testbed.training.train.memory.peak import give_back
 from testbed.training.train.memory.shortage import with_room

@@ -11,7 +11,7 @@ from testbed.training.models import find_family
 from testbed.training.train import module_learner as module_under_test
 from testbed.training.train.device.selection import set_precision
 from testbed.training.train.evaluation import validation_loss
-from testbed.training.train.learner import make_learner
+from testbed.training.train.learners import make_learner
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.scoring import BYTES_A_LOGIT, Scored, chunk_tokens, scored_tokens, token_losses
 from tests.helpers.single_runs import kept_bytes

@@ -11,7 +11,7 @@ from testbed.training.models import can_pack, find_family
 from testbed.training.models.packed_gpt import PackedGPT
 from testbed.training.sweep import makespan, packed, packs, plan
 from testbed.training.train import Diverged, Finished, Interruptions, Logged, Measured, Paused, train
-from testbed.training.train.learner import make_learner
+from testbed.training.train.learners import make_learner
 from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.packed_learner import PackedLearner
 from tests.helpers.single_runs import CPU, alone, losses, pack_of, train_one, weights

@@ -12,7 +12,7 @@ from scripts.training_bench.sizes import ReadyTokens, Size
 from testbed.records import Engine, RunSpec
 from testbed.training.sweep import plan
 from testbed.training.train.device.selection import make_repeatable
-from testbed.training.train.learner import make_learner
+from testbed.training.train.learners import make_learner
 from testbed.training.train.memory.footprint import available_bytes, fit_micro_rows, share_rows
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 from testbed.analysis.certificate.certificate import read_certificate
 from testbed.analysis.fit import Fit
 from testbed.analysis.forecast import Circumstances, check_remaining, fit_laws, judge, make_forecast
-from testbed.analysis.report.study.contents import Contents, write_page
+from testbed.analysis.report.study.contents import Contents
+from testbed.analysis.report.study.writing import write_page
 from testbed.config import Config
 from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.files import stay_inside

@@ -6,7 +6,7 @@ Ids are held in the fewest bytes: int16 with the bits of uint16 up to a vocabula
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from testbed.records import DataFacts
-
-if TYPE_CHECKING:
-    from testbed.training.data.synthetic import ZipfSource
 
 Parts = tuple[NDArray[np.generic], ...]
 
@@ -53,6 +50,20 @@ class Stored(Protocol):
         ...
 
 
+class BackOff(Protocol):
+    """A synthetic language whose next token follows from its context and a drawn slot (see `synthetic.ZipfSource`)."""
+
+    order: int
+    vocab_size: int
+    n_slots: int
+    successors: NDArray[np.int32]  # flat [vocab^order * n_slots]
+    slots: NDArray[np.int32]  # the slot of each draw
+
+    def draws(self, key: int, index: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """First tokens [order, C] and draws [seq_len + 1, C] of chunk `index`."""
+        ...
+
+
 def token_dtype(vocab_size: int) -> type[np.unsignedinteger]:
     """The narrowest type of numpy for ids below `vocab_size`."""
     return np.uint16 if vocab_size <= 2**16 else np.uint32
@@ -73,7 +84,7 @@ def gathered(source: Stored, stride: int, device: torch.device) -> RowMaker | No
 
 
 @lru_cache(maxsize=1)
-def walked(source: ZipfSource, chunk: int, device: torch.device) -> RowMaker:
+def walked(source: BackOff, chunk: int, device: torch.device) -> RowMaker:
     """A maker of the synthetic language, which generates `chunk` rows at once; learners of one process share it."""
     return _Walked(source, chunk, device)
 
@@ -95,7 +106,7 @@ class _Gathered:
 class _Walked:
     """The host draws, the device walks from context to context (see `synthetic.ZipfSource`)."""
 
-    def __init__(self, source: ZipfSource, chunk: int, device: torch.device) -> None:
+    def __init__(self, source: BackOff, chunk: int, device: torch.device) -> None:
         self._source, self._chunk = source, chunk
         self._successors = torch.from_numpy(source.successors).to(device)
         self._slots = torch.from_numpy(source.slots).to(device)

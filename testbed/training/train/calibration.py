@@ -14,7 +14,8 @@ from testbed.records import RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.models import find_family
 from testbed.training.train.device.selection import make_repeatable
-from testbed.training.train.learner import Learner, make_learner
+from testbed.training.train.learner import Learner
+from testbed.training.train.learners import make_learner
 from testbed.training.train.memory.peak import give_back, peak
 
 _UNCOUNTED = 2  # steps before the clock counts

@@ -5,10 +5,7 @@ Only as long as nobody needs their memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from testbed.training.train.learner import Learner
+from testbed.training.train.learner import Learner
 
 _MOST = 16
 _kept: dict[str, Learner] = {}  # by what their runs are alike in; the oldest first

@@ -24,7 +24,8 @@ from testbed.training.train.device.selection import make_repeatable
 from testbed.training.train.divergence import look, reason_of
 from testbed.training.train.evaluation import bits_per_byte
 from testbed.training.train.events import Diverged, Event, Finished, Interruptions, Logged, Paused, Progress, Warned
-from testbed.training.train.learner import Learner, make_learner, retire
+from testbed.training.train.learner import Learner
+from testbed.training.train.learners import make_learner, retire
 from testbed.training.train.memory.shortage import no_room, with_room
 
 _PROGRESS_SECONDS = 0.5

@@ -17,7 +17,7 @@ from testbed.config import Train
 from testbed.records import Engine, RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.train.device.selection import make_repeatable
-from testbed.training.train.learner import make_learner
+from testbed.training.train.learners import make_learner
 from testbed.training.train.memory.footprint import Memory, estimate, fit_micro_rows, share_rows
 from testbed.training.train.memory.peak import give_back
 from testbed.training.train.memory.shortage import NoRoom
