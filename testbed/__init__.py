@@ -10,7 +10,7 @@ The floor plan, from the top. A floor imports only from floors below it, and sib
     points                  the points table: the wall between the wings
     records                 what crosses floors: RunSpec, Eval, Forecast, Verdict
     config                  the one TOML file; which fields of it and of records digests are of
-    units, files, registry (classes that users name), errors
+    units, files, registry (classes that users name), version, errors
 
 The training wing (torch) turns a configuration into run folders:
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from testbed.config import Config, load_config
     from testbed.errors import TestbedError
     from testbed.points import read_table
-    from testbed.records.versions import __version__
     from testbed.registry import allow_code
     from testbed.study import Study
     from testbed.study.progress import progress
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from testbed.training.executors import Executor
     from testbed.training.models import Family
     from testbed.training.recipe import Attached, Part, Schedule
+    from testbed.version import __version__
 
 _HOMES = {
     "AdditiveLaw": "testbed.analysis.laws",
@@ -67,7 +67,7 @@ _HOMES = {
     "Study": "testbed.study",
     "TestbedError": "testbed.errors",
     "TokenSource": "testbed.training.data",
-    "__version__": "testbed.records.versions",
+    "__version__": "testbed.version",
     "allow_code": "testbed.registry",
     "find_law": "testbed.analysis.laws",
     "fit_law": "testbed.analysis.fit",

@@ -58,7 +58,7 @@ def test_the_version_is_that_of_the_installed_package():
 
 
 def test_versions_are_told_where_testbed_is_not_installed(bare):
-    ended = run(bare, "-c", "from testbed.records.versions import versions; print(versions('numpy'))")
+    ended = run(bare, "-c", "from testbed.version import versions; print(versions('numpy'))")
     assert ended.stdout.strip() == str({"testbed": testbed.__version__, "numpy": version("numpy")}), ended.stderr
 
 

@@ -14,7 +14,7 @@ import torch
 
 from scripts.training_bench.crew import Outcome, Track
 from testbed.files import write_json, write_text
-from testbed.records.versions import versions
+from testbed.version import versions
 
 NOT_YET = "not yet measured (needs a CUDA GPU)"
 PEAKS = {"H200": 989e12, "H100 80GB HBM3": 989e12, "H100 PCIe": 756e12, "A100": 312e12}  # datasheets, bf16 dense FLOP/s

@@ -16,10 +16,10 @@ from testbed.errors import FolderError
 from testbed.files import replacing
 from testbed.points import write_table
 from testbed.records import as_json
-from testbed.records.versions import __version__
 from testbed.sharing.members import FORMAT, MANIFEST, POINTS, Manifest, Member, Packed, records
 from testbed.training.store import SweepFolder
 from testbed.training.store.sweep_points import sweep_points
+from testbed.version import __version__
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can store
 _BLOCK = 1 << 20

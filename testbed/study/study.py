@@ -21,13 +21,13 @@ from testbed.errors import ConfigError, FolderError, RunFailed, SealError
 from testbed.files import stay_inside
 from testbed.points import write_table
 from testbed.records import Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
-from testbed.records.versions import versions
 from testbed.study.preparation import device_and_workers, engines, settle, timetable, varied_columns
 from testbed.training.executors import Watcher, make_executor, settle_packs, tracked, train_all
 from testbed.training.store import SweepFolder, now
 from testbed.training.store.cells import diverged, failed, missing_cells, retried, unfinished
 from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import design_warnings, retries
+from testbed.version import versions
 
 
 class Study:

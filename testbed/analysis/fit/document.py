@@ -20,7 +20,7 @@ from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import LAWS, Law, find_law, plain_formula
 from testbed.errors import TableError
 from testbed.points import canonical, fit_columns, points_digest
-from testbed.records.versions import versions
+from testbed.version import versions
 
 _FORMAT = 1
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from testbed.records import Provenance, RunSpec
-from testbed.records.versions import versions
 from testbed.training.store import now
+from testbed.version import versions
 
 
 def provenance(spec: RunSpec, device: torch.device) -> Provenance:
