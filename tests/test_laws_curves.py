@@ -105,7 +105,9 @@ def test_an_lr_sum_that_is_no_sum_is_refused(name):
 
 
 def curves(model):
-    rows = table("multipowerlaw_lr_schedules/curves.csv").rename(columns={"run_id": "run", "cum_lr": "lr_sum"})
+    rows = table("multipowerlaw_lr_schedules/curves.csv").rename(
+        columns={"run_id": "run", "cum_lr": "lr_sum", "lr": "lr_at_step"}
+    )
     rows = rows[rows["model"] == model]
     return rows[rows["published_split"] == "train"], rows[rows["published_split"] == "test"]
 
@@ -149,7 +151,7 @@ def test_published_multi_power_law_at_every_step_errs_as_published_to_the_digit(
     predicted = np.empty(len(test))
     for name in test["schedule"].unique():
         rows, lr = np.flatnonzero(test["schedule"] == name), published_schedule(name)
-        np.testing.assert_allclose(test["lr"].to_numpy()[rows], lr[test["step"].to_numpy()[rows]], rtol=1e-4)
+        np.testing.assert_allclose(test["lr_at_step"].to_numpy()[rows], lr[test["step"].to_numpy()[rows]], rtol=1e-4)
         predicted[rows] = [luo_by_definition(lr, row, theta) for row in test["step"].to_numpy()[rows]]
     assert mean_error(predicted, test) == pytest.approx(error, abs=6e-6)
 

@@ -89,6 +89,18 @@ def jobs_of(sweep):
     return [job for job in waiting if job["JobState"] in ("PENDING", "RUNNING", "COMPLETING")] + processes_of(sweep)
 
 
+def submitted(sweep):
+    """The jobs and arrays of the sweep that Slurm knows, ended or not."""
+    ours = [job for job in jobs().values() if job["Command"].startswith(str(sweep.path))]
+    return {job.get("ArrayJobId", job["JobId"]) for job in ours}
+
+
+def restarts(names):
+    """How often each of these jobs was started again, at least."""
+    known = jobs()
+    return min(int(known[name]["Restarts"]) for name in names)
+
+
 def logs(sweep):
     return "".join(log.read_text() for log in (sweep.path / "logs" / "slurm").glob("*/*_log.out"))
 
@@ -107,9 +119,9 @@ def test_jobs_that_are_queued_again_pre_empted_or_out_of_time_go_on(slurm, tiny_
     wait_for(lambda: jobs()[ours[0]]["JobState"] == "PENDING")
     urgent = command("sbatch", "--partition=urgent", "--ntasks=4", "--output=/dev/null", "--wrap=true").split()[-1]
     wait_for(lambda: jobs()[urgent]["JobState"] == "COMPLETED")
-    assert [jobs()[name]["Restarts"] for name in ours] == ["1", "1"]
+    assert restarts(ours) >= 1
 
-    wait_for(lambda: release() or all(jobs()[name]["Restarts"] == "2" for name in ours))
+    wait_for(lambda: release() or restarts(ours) >= 2)
     slow.unlink()
     wait_for(lambda: release() or not launch.is_alive())
     assert table(sweep).equals(undisturbed)
@@ -143,13 +155,13 @@ def test_the_jobs_of_a_killed_launcher_are_adopted_and_not_submitted_twice(
     wait_for(lambda: any(job["JobState"] == "RUNNING" for job in jobs().values()))
     launcher.send_signal(signal.SIGKILL)
     launcher.communicate()
-    before = len(jobs())
+    before = submitted(sweep)
     again = launched(sweep)
     wait_for(lambda: list(sweep.path.glob("runs/*/trunk.safetensors")))
     slow.unlink()
     _, told = again.communicate(timeout=300)
     assert again.returncode == 0, told
-    assert len(jobs()) == before
+    assert submitted(sweep) == before
     assert len(list((sweep.path / "logs" / "slurm").iterdir())) == 1
     assert table(sweep).equals(undisturbed)
     assert all(len(sweep.run(spec).sessions()) == 1 for spec in sweep.of_role("grid"))
@@ -215,7 +227,7 @@ def test_jobs_ask_for_what_the_plan_says(slurm, tiny_toml, tmp_path):
         settings = sweep.config.execution.model_copy(update={"device": device})
         with ExitStack() as stack:
             launch = SlurmJobs(sweep, settings, stack)
-            launch.begin([small, large])
+            launch.submit([small, large])
             shown = [job for job in jobs().values() if job["JobState"] == "PENDING"]
             launch.stop()
         asked_for = sorted({resources(pack, device, settings.slurm).memory_gib for pack in (small, large)})

@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     for arguments in (
         ["points", "study"],
         ["fit", "study", "-o", "fit.json", "--bootstrap", "50"],
+        ["predict", "study"],  # a later call says that the forecast was sealed before
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(path)

@@ -49,6 +49,7 @@ ReturnToService=2
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
 SlurmdParameters=config_overrides
 KillWait=10
+MinJobAge=3600
 CompleteWait=0
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=64000 Gres=gpu:2 State=UNKNOWN
