@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import csv, parquet
+from pyarrow import csv
 
 from testbed.errors import TableError
 from testbed.files import replacing
@@ -176,6 +176,8 @@ def _read_separated(content: bytes, separator: str) -> pd.DataFrame:
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
+    from pyarrow import parquet  # takes a while
+
     try:
         facts = parquet.ParquetFile(BytesIO(content)).metadata
         _check_size(facts.num_rows, facts.num_columns)
