@@ -23,6 +23,8 @@ from testbed.training.store.sweep_points import sweep_points
 from tests.helpers.finished import finish_by_law, sweep_of
 from tests.helpers.sweeps import TINY
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):

@@ -16,6 +16,8 @@ from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
 from tests.helpers.sweeps import Quiet, fresh, table, wait_for
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 SMALL = (
     "grid.widths=[8, 16]",
     "grid.tokens=[12_800, 25_600, 76_800]",

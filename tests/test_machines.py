@@ -13,6 +13,8 @@ from testbed.training.store.ledger import Ledger
 from testbed.training.store.session import machine, sessions
 from tests.helpers.sweeps import LONG, fresh, processes_of, table, wait_for
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SETTINGS = (*LONG, "execution.lease_seconds=2.0", "execution.workers=1")
 

@@ -21,7 +21,7 @@ from testbed.training.train import estimate
 from tests.helpers.slurm_node import command, jobs, release, slurm_node
 from tests.helpers.sweeps import SLOW, Quiet, fresh, processes_of, table
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("warm")]
 
 SLURM = (
     'execution.executor="slurm"',

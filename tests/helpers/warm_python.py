@@ -3,10 +3,12 @@
 `server()` writes a small script that takes a Python's arguments (-m MODULE, -c CODE or a file). The script hands its own
 input, output, environment and folder to the server, which forks a process that runs the program, and ends as that one
 ends. Signals reach the program, and it is killed when its script is. Our own package is imported by each program itself.
+A program that is to start with other libraries than Python's own (LD_PRELOAD) starts cold.
 """
 
 import atexit
 import contextlib
+import ctypes
 import json
 import os
 import runpy
@@ -28,6 +30,8 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 SCRIPT = """#!{python} -IS
 import json, os, signal, socket, sys
+if "LD_PRELOAD" in os.environ:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
 request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
@@ -117,8 +121,9 @@ def _attend(folder: Path, link: socket.socket) -> int:
         arguments, cwd, environment = json.loads(stream.read(int.from_bytes(size, "big")))
     process = os.fork()
     if process == 0:
+        _enter_mounts(link)
         link.close()
-        _run(folder, arguments, cwd, environment, files)
+        _run(folder, [a for a in arguments if a != "-u"], cwd, environment, files)
     for number in files:
         os.close(number)
     entry = folder / "programs" / str(process)
@@ -134,6 +139,15 @@ def _attend(folder: Path, link: socket.socket) -> int:
     with contextlib.suppress(BrokenPipeError):
         link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     return 0
+
+
+def _enter_mounts(link: socket.socket) -> None:
+    """See the file systems that the script sees."""
+    script = int.from_bytes(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4), sys.byteorder)
+    theirs = Path("/proc", str(script), "ns", "mnt")
+    if theirs.stat() != Path("/proc/self/ns/mnt").stat():
+        with theirs.open() as space:
+            assert ctypes.CDLL(None).setns(space.fileno(), 0) == 0, "entering a mount namespace failed"
 
 
 def _run(folder, arguments, cwd, environment, files) -> None:
