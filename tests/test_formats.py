@@ -16,7 +16,7 @@ from tests.helpers.command_line import command
 from tests.helpers.known_ids import SEALED
 from tests.helpers.sweeps import fresh
 
-NEWER = "found format 2, this version of testbed reads up to format 1: update testbed"
+NEWER = "found format {}, this version of testbed reads up to format {}: update testbed"
 
 
 @pytest.fixture
@@ -32,9 +32,10 @@ def change(path, **changes):
 
 def test_a_sweep_without_a_number_is_of_the_first_format_and_stays_so(sweep):
     plan = sweep.path / "plan.json"
-    assert json.loads(plan.read_text())["format"] == 1
+    assert json.loads(plan.read_text())["format"] == 2
     change(plan, format=None)
     opened = SweepFolder.open(sweep.path)
+    assert opened.config.data.rules == 1
     assert opened.specs == sweep.specs
     again = sweep.specs[0].model_copy(update={"lr": 0.001})
     assert opened.extended((again,)).specs == (*sweep.specs, again)
@@ -43,20 +44,20 @@ def test_a_sweep_without_a_number_is_of_the_first_format_and_stays_so(sweep):
 
 def test_a_newer_sweep_is_refused_whatever_else_it_holds(sweep):
     plan, config = sweep.path / "plan.json", sweep.path / "config.toml"
-    change(plan, format=2)
-    with pytest.raises(FolderError, match=re.escape(f"{plan}: {NEWER}")):
+    change(plan, format=3)
+    with pytest.raises(FolderError, match=re.escape(f"{plan}: {NEWER.format(3, 2)}")):
         SweepFolder.open(sweep.path)
     change(plan, runs={"x": {"a key of later": 1}})
     config.write_text(config.read_text() + "\n[later]\nkey = 1\n")
-    with pytest.raises(FolderError, match=re.escape(f"{plan}: {NEWER}")):
+    with pytest.raises(FolderError, match=re.escape(f"{plan}: {NEWER.format(3, 2)}")):
         SweepFolder.open(sweep.path)
 
 
 def test_the_command_says_so_in_one_sentence(sweep):
-    change(sweep.path / "plan.json", format=2)
+    change(sweep.path / "plan.json", format=3)
     ended = command("status", sweep.path)
     assert ended.returncode == 2
-    assert NEWER in " ".join(ended.stderr.split())
+    assert NEWER.format(3, 2) in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
 
 
@@ -68,7 +69,7 @@ def test_a_newer_forecast_is_refused_and_one_without_a_number_is_judged(sweep):
     assert sweep.forecast() == forecast
     for further in ({}, {"a key of later": 1}):
         change(sweep.forecast_path, format=2, **further)
-        with pytest.raises(SealError, match=re.escape(f"{sweep.forecast_path}: {NEWER}")):
+        with pytest.raises(SealError, match=re.escape(f"{sweep.forecast_path}: {NEWER.format(2, 1)}")):
             sweep.forecast()
 
 

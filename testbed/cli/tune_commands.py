@@ -78,8 +78,9 @@ def _subject(
     home = config.home
     if SweepFolder.exists(home):
         found = Study.open(home)
-        if found.folder.config.hash() == config.hash():
-            return found.executed_with(device, workers), config, home
+        own = config.under(found.folder.config.data.rules)
+        if found.folder.config.hash() == own.hash():
+            return found.executed_with(device, workers), own, home
     return None, config, home
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -96,6 +96,10 @@ class Config(Table):
             own = self.at(cell).model_dump()
             found.append({key: reduce(lambda tree, part: tree[part], key.split("."), own) for key in cell})
         return found
+
+    def under(self, rules: Literal[1, 2]) -> Config:
+        """The same configuration under the rules of a sweep's format (see `Data.rules`)."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"rules": rules})})
 
     def at(self, cell: Cell) -> Config:
         """The configuration of one cell of the grid, in which nothing varies."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from testbed.config.identity import Later
+from testbed.config.identity import Label, Later
 from testbed.config.strict import OpenTable, Table
 from testbed.config.values import Count, Seed, Text, Texts, as_tuple
 
@@ -64,6 +64,9 @@ class Data(OpenTable):
     repeat: bool = Field(False, description="allow a run to see its data more than once")
     unique_tokens: Annotated[Count | None, Later] = Field(
         None, description="train on this many distinct tokens, repeated as often as a run needs"
+    )
+    rules: Annotated[Literal[1, 2], Label] = Field(
+        2, description="rules of splitting the text and of identity: 2, or 1 as in a folder of an older testbed"
     )
     hf: HuggingFace | None = Field(None, description="loading options of an hf: source")
     zipf: Zipf | None = Field(None, description="parameters of synthetic:zipf")

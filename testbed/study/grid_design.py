@@ -217,7 +217,7 @@ def _study(path: Path, overrides: Sequence[str]) -> tuple[Config, SweepFolder | 
 def _folder(config: Config) -> SweepFolder | None:
     if SweepFolder.exists(config.home):
         folder = SweepFolder.open(config.home)
-        return folder if folder.config.hash() == config.hash() else None
+        return folder if folder.config.hash() == config.under(folder.config.data.rules).hash() else None
     return None
 
 

@@ -29,6 +29,8 @@ def settle(config: Config, path: Path | None = None) -> tuple[TokenSource, Plan]
         ConfigError: The plan or its forecast is impossible.
         DataError: The data cannot be read or does not hold enough.
     """
+    if path is not None:
+        config = SweepFolder.rules_at(path, config)
     source = open_source(config.data)
     made = plan(config, lambda data: open_source(data).facts, design_of(config, source.facts, path))
     if made.target:
@@ -41,7 +43,7 @@ def design_of(config: Config, facts: DataFacts, path: Path | None = None) -> tup
     """The rungs that grid.design chooses, or those in the configuration's folder at `path`; None for a whole grid."""
     if config.grid.design is not None and path is not None and SweepFolder.exists(path):
         folder = SweepFolder.open(path)
-        if folder.config.hash() == config.hash():
+        if folder.config.hash() == config.under(folder.config.data.rules).hash():
             return rungs(folder.of_role("grid"))
     return chosen_rungs(config, facts)
 

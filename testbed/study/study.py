@@ -61,6 +61,7 @@ class Study:
             FolderError: The folder holds another sweep, or cannot be written.
         """
         path = path or config.home
+        config = SweepFolder.rules_at(path, config)
         _, made = settle(config, path)
         seconds = None
         if not SweepFolder.exists(path):

@@ -43,6 +43,7 @@ class Tuning:
             ConfigError: The brackets do not fit the grid.
             FolderError: The folder holds something else, or brackets of another configuration or other data.
         """
+        config = SweepFolder.rules_at(path, config)
         source = open_source(config.data)
         chosen = design_of(config, source.facts, study)
         made, specs = plan(config, source.facts, chosen), brackets.specs(config, source.facts, chosen)

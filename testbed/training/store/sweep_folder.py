@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, RootModel, ValidationError
 
@@ -18,7 +18,9 @@ from testbed.records.forecast import FORECAST_FORMAT
 from testbed.training.store.lock import hold
 from testbed.training.store.run_folder import RunFolder
 
-SWEEP_FORMAT = 1  # of plan.json and what lies beside it; the latest that this version reads
+# Of plan.json and what lies beside it; the latest that this version reads. A folder keeps the rules of its format: since 2
+# text is split in finer units, and validation windows are no longer chosen by runs of tokens (see Data.rules).
+SWEEP_FORMAT = 2
 
 
 class SweepFolder:
@@ -33,6 +35,12 @@ class SweepFolder:
         return (path / "config.toml").is_file()
 
     @classmethod
+    def rules_at(cls, path: Path, config: Config) -> Config:
+        """`config` under the rules of the sweep's folder at `path`, or as it is where there is none."""
+        plan = path / "plan.json"
+        return config.under(_read_plan(plan).format) if plan.is_file() else config
+
+    @classmethod
     def create(cls, path: Path, config: Config, specs: tuple[RunSpec, ...]) -> SweepFolder:
         """The sweep's folder at `path`: a new one, or the existing one of the same configuration and runs.
 
@@ -42,6 +50,7 @@ class SweepFolder:
         Raises:
             FolderError: The folder holds something else; the message says what differs.
         """
+        config = cls.rules_at(path, config)
         if not cls.exists(path):
             if path.exists() and any(entry.name != "plan.json" for entry in path.iterdir()):
                 raise FolderError(
@@ -64,7 +73,7 @@ class SweepFolder:
         if not cls.exists(path):
             raise FolderError(f"{path}: not a sweep's folder (no config.toml); give a folder that testbed run has made")
         plan = _read_plan(path / "plan.json")
-        config = read_config(path / "config.toml")
+        config = read_config(path / "config.toml").under(plan.format)
         if plan.config_hash != config.hash():
             changed = "; ".join(differences(plan.config, config.identity())) if plan.config else "another hash"
             raise FolderError(
@@ -80,7 +89,7 @@ class SweepFolder:
             every = tuple(
                 (there.runs | {spec.run_id: spec for spec in specs if spec.run_id not in there.runs}).values()
             )
-            write_json(self.path / "plan.json", _plan(self.config, every, there.format))
+            write_json(self.path / "plan.json", _plan(self.config, every))
         return SweepFolder(self.path, self.config, every)
 
     def run(self, spec: RunSpec) -> RunFolder:
@@ -183,15 +192,15 @@ def _write_config(path: Path, config: Config) -> None:
     write_text(path / "config.toml", header + config.to_toml())
 
 
-def _plan(config: Config, specs: tuple[RunSpec, ...], format: int = SWEEP_FORMAT) -> dict[str, Any]:
+def _plan(config: Config, specs: tuple[RunSpec, ...]) -> dict[str, Any]:
     runs = {spec.run_id: as_json(spec) for spec in specs}
-    return {"format": format, "config_hash": config.hash(), "config": config.identity(), "runs": runs}
+    return {"format": config.data.rules, "config_hash": config.hash(), "config": config.identity(), "runs": runs}
 
 
 class _Plan(BaseModel):
     """The content of plan.json; validated in one go, since there may be ten thousand runs."""
 
-    format: int = 1
+    format: Literal[1, 2] = 1
     config_hash: str
     config: dict[str, Any] = {}
     runs: dict[str, RunSpec]
@@ -211,11 +220,10 @@ def _read_plan(path: Path) -> _Plan:
     except OSError as error:
         reason, newer = error, None
     else:
-        newer = too_new(plan.format, SWEEP_FORMAT)
         changed = next((run_id for run_id, spec in plan.runs.items() if run_id != spec.run_id), None)
-        if changed is None and plan.runs and newer is None:
+        if changed is None and plan.runs:
             return plan
-        reason = "no runs in it" if changed is None else f"{changed[:100]!r} is not the id of its run"
+        newer, reason = None, "no runs in it" if changed is None else f"{changed[:100]!r} is not the id of its run"
     if newer:
         raise FolderError(f"{path}: {newer}")
     raise FolderError(f"{path}: not a plan ({reason}); start over in another folder (--out)")
