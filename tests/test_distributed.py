@@ -23,10 +23,11 @@ from testbed.training.train import Logged, train
 from testbed.training.train.checkpoints.checkpoint import read_checkpoint
 from tests.helpers.sweeps import processes_of
 
+pytestmark = pytest.mark.usefixtures("warm")
 CPU = torch.device("cpu")
 
 RANK = """
-import json, os, sys
+import json, os, sys, warnings
 from pathlib import Path
 import torch
 from testbed.config import load_config
@@ -35,6 +36,7 @@ from testbed.records import RunSpec, as_json
 from testbed.training.train import Interruptions, Logged, Paused, train
 from testbed.training.train.ranks import join
 
+warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 rank, meeting, config, spec, folder, recorded, stop_after = sys.argv[1:]
 config = load_config(Path(config))
@@ -64,7 +66,7 @@ def together(spec, tiny_toml, folder, recorded=(), stop_after=10**9):
     arguments = [meeting, tiny_toml, spec.model_dump_json(), folder, json.dumps(list(recorded)), stop_after]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", RANK, str(rank), *map(str, arguments)],
+            [sys.executable, "-c", RANK, str(rank), *map(str, arguments)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -80,11 +82,17 @@ def figures(evals):
     return [e.model_dump(exclude={"seconds"}) for e in evals]
 
 
+@pytest.fixture(scope="module")
+def brief(tiny_toml, tiny_source) -> RunSpec:
+    """33 steps: a trunk of 24, with branches after 12 and 24."""
+    return plan(load_config(tiny_toml, ["grid.tokens=[3_840, 7_680]"]), tiny_source.facts).grid[0]
+
+
 def short(spec, family="gpt", **engine) -> RunSpec:
     shape = spec.shape.model_copy(update={"family": family, "width": 16, "heads": 2})
     data = spec.data.model_copy(update={"first_scored": 2})
     counts = find_family(family).counts(shape)
-    update = {"shape": shape, "counts": counts, "data": data, "horizons": spec.horizons[:2], "trunk_evals": (32, 64)}
+    update = {"shape": shape, "counts": counts, "data": data, "trunk_evals": (12, 24)}
     return spec.model_copy(update=update | {"engine": Engine(**engine)})
 
 
@@ -96,11 +104,10 @@ def alone(spec, source, folder):
 @pytest.mark.parametrize(
     ("family", "engine"), [("gpt", {"micro_rows": 3, "recompute": True}), ("hf:llama", {})], ids=["gpt", "llama"]
 )
-@pytest.mark.slow
-def test_two_processes_train_the_run_of_one(tiny_spec, tiny_source, tiny_toml, tmp_path, sharded, family, engine):
-    one = alone(short(tiny_spec, family), tiny_source, tmp_path / "one")
+def test_two_processes_train_the_run_of_one(brief, tiny_source, tiny_toml, tmp_path, sharded, family, engine):
+    one = alone(short(brief, family), tiny_source, tmp_path / "one")
     (first, end), (second, _) = together(
-        short(tiny_spec, family, processes=2, sharded=sharded, **engine), tiny_toml, tmp_path / "two"
+        short(brief, family, processes=2, sharded=sharded, **engine), tiny_toml, tmp_path / "two"
     )
     assert end == "end"
     assert figures(first) == figures(second)
@@ -111,13 +118,12 @@ def test_two_processes_train_the_run_of_one(tiny_spec, tiny_source, tiny_toml, t
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["copies", "shards"])
-@pytest.mark.slow
-def test_stopped_and_resumed_it_goes_on_bit_for_bit(tiny_spec, tiny_toml, tmp_path, sharded):
-    spec = short(tiny_spec, processes=2, sharded=sharded, micro_rows=2)
+def test_stopped_and_resumed_it_goes_on_bit_for_bit(brief, tiny_toml, tmp_path, sharded):
+    spec = short(brief, processes=2, sharded=sharded, micro_rows=2)
     undisturbed, end = together(spec, tiny_toml, tmp_path / "a")[0]
     assert end == "end"
     events, ends = [], []
-    for stop_after in (33, 10**9):  # inside a branch
+    for stop_after in (13, 10**9):  # inside a branch
         found = together(spec, tiny_toml, tmp_path / "b", [e.key for e in events], stop_after)
         assert len({end for _, end in found}) == 1
         events += found[0][0]
@@ -134,14 +140,13 @@ def load_weights(folder):
     return load_file(folder / "weights.safetensors")
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_shards_is_whole(tiny_spec, tiny_source, tiny_toml, tmp_path):
+def test_a_checkpoint_of_shards_is_whole(brief, tiny_source, tiny_toml, tmp_path):
     from testbed.training.train.module_learner import ModuleLearner
 
-    spec = short(tiny_spec, processes=2, sharded=True)
+    spec = short(brief, processes=2, sharded=True)
     together(spec, tiny_toml, tmp_path / "a", stop_after=5)
     found = read_checkpoint(tmp_path / "a" / "trunk.safetensors", spec.run_id).tensors
-    plain = ModuleLearner(short(tiny_spec), tiny_source, CPU)
+    plain = ModuleLearner(short(brief), tiny_source, CPU)
     for step in range(6):
         plain.optimise(step, min(1.0, (step + 1) / spec.warmup_steps))
     for name, tensor in plain.state().items():
@@ -164,28 +169,30 @@ class Told:
         pass
 
     def progress(self, spec, steps):
+        self.end_one()
+
+    def evaluated(self, spec, evaluation):
+        self.end_one()
+
+    def end_one(self):
         if self.ending is not None and list(self.sweep.path.glob("runs/*/*.safetensors")):
             for pid in processes_of(self.sweep, self.ending)[:1]:
                 self.ending = None
                 os.kill(pid, signal.SIGKILL)
-
-    def evaluated(self, spec, evaluation):
-        pass
 
     def ended(self, spec, outcome):
         self.outcomes.append(outcome)
 
 
 def sweep_of_two(tiny_toml, path):
-    grid = ["grid.widths=[16]", "grid.tokens=[20_480, 61_440]", "grid.init_seeds=[0, 1]", "target.tokens=819_200"]
+    grid = ["model.depth=1", "grid.widths=[16]", "grid.tokens=[10_240, 20_480]", "grid.init_seeds=[0, 1]"]
     often = ["execution.checkpoint_seconds=0.1"]
     config = load_config(tiny_toml, ["train.pack='none'", "train.processes=2", "train.sharded=true", *grid, *often])
     return SweepFolder.create(path, config, plan(config, open_source(config.data).facts).runs)
 
 
 @pytest.mark.slow
-def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path, monkeypatch):
-    monkeypatch.setattr("testbed.training.train.loop._PROGRESS_SECONDS", 0.1)
+def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path):
     tables = []  # the first sweep has two runs, so that one follows another
     for name, ending in (
         ("a", None),
