@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testbed.cli.given_options import refuse_options
 from testbed.cli.option_groups import with_groups
 from testbed.cli.output import AsJson, console, print_json, print_table
 from testbed.cli.table_options import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 @with_groups
 def suggest(
+    context: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(metavar="CONFIG|TABLE", help="a configuration (.toml), a study's folder, or a table of runs"),
@@ -65,6 +67,7 @@ def suggest(
 
         if columns.named or where is not None:
             raise ConfigError(f"{path}: --n, --d, --loss, --run and --where are for a TABLE")
+        refuse_options(context, f"{path} has its own, forecast.delta; this one is for a TABLE", "delta")
         found, notes = suggest_for_study(path, overrides or [], at, law, spend, runs, level)
     else:
         from testbed.analysis.design import suggest_for_table

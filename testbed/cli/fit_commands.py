@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testbed.cli.given_options import refuse_options
 from testbed.cli.option_groups import with_groups
 from testbed.cli.output import AsJson, console, print_json, print_table, print_warnings
 from testbed.cli.table_options import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 @with_groups
 def fit(
+    context: typer.Context,
     table: TablePath,
     law: Law = "hoffmann",
     *,
@@ -54,6 +56,8 @@ def fit(
     from testbed.files import write_json
 
     allow_laws(law)
+    if objective in ("lad", "ls"):
+        refuse_options(context, f"--objective {objective} has no Huber width; leave it out", "delta")
     chosen = select_rows(table, options)
     fitted = fit_law(
         law,

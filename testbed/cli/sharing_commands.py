@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from testbed.cli.given_options import refuse_options
 from testbed.cli.option_groups import with_groups
 from testbed.cli.output import AsJson, console, print_json, print_table, print_warnings
 from testbed.cli.table_options import Bootstrap, ColumnOptions, Delta, Level, Seed
@@ -52,6 +53,7 @@ def unpack(
 
 @with_groups
 def diff(
+    context: typer.Context,
     first: Annotated[Path, typer.Argument(metavar="A", help="a sweep's folder or .zip, a table, or a FIT.json")],
     second: Annotated[Path, typer.Argument(metavar="B", help="what A is compared with")],
     law: Annotated[str | None, typer.Option(help="the law of both; hoffmann if not given")] = None,
@@ -70,6 +72,12 @@ def diff(
     from testbed.study.inputs import FitSettings, comparability_warnings, fit_both, read_input
 
     a, b = (read_input(path, read_fit(path) if path.suffix == ".json" else None) for path in (first, second))
+    given = [one.where for one in (a, b) if one.fit is not None]
+    if given:
+        refuse_options(context, f"{given[0]} has its own, and the other is fitted alike; leave it out", "delta")
+    if len(given) == 2:
+        settled = "both inputs are fits, nothing is fitted again; leave it out, or give tables"
+        refuse_options(context, settled, "n", "d", "loss", "run", "bootstrap")
     fits = fit_both((a, b), FitSettings(law, columns.named, delta, bootstrap, seed))
     names = ("A", "B") if a.name == b.name else (a.name, b.name)
     compared = compare_recipes(*fits, names, level, seed, comparability_warnings((a, b), fits))

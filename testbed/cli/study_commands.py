@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from testbed.cli.design_commands import plan_power
+from testbed.cli.given_options import refuse_options
 from testbed.cli.output import AsJson, console, print_json, print_table, print_verdict
 from testbed.cli.predict_commands import predict_from
 from testbed.cli.table_options import Level, target_columns
@@ -39,6 +40,7 @@ WithoutFailed = Annotated[
 
 
 def plan(
+    context: typer.Context,
     config: ConfigPath,
     overrides: Overrides = None,
     device: Device = None,
@@ -59,8 +61,11 @@ def plan(
     """Print every run with its cost, and weaknesses of the design; starts nothing."""
     settings = load_settings(config, overrides, device, workers)
     if power:
+        nothing = "--power simulates studies and trains nothing; leave it out"
+        refuse_options(context, nothing, "device", "workers", "calibrate")
         plan_power(settings, noise, truth, as_json)
         return
+    refuse_options(context, "is about the power of the grid; add --power", "noise", "truth")
     from testbed.analysis.report.study.tables import plan_table
     from testbed.study.costs import estimate_costs
 
@@ -77,6 +82,7 @@ def plan(
 
 
 def run(
+    context: typer.Context,
     config: ConfigPath,
     overrides: Overrides = None,
     out: Out = None,
@@ -91,7 +97,10 @@ def run(
     from testbed.analysis.report.study import sentences as words
     from testbed.study import Study
 
-    study = Study.create(load_settings(config, overrides, device, workers, executor), out)
+    settings = load_settings(config, overrides, device, workers, executor)
+    if settings.target is None:
+        refuse_options(context, f"{config} has no [target], so there is no forecast to miss; leave it out", "strict")
+    study = Study.create(settings, out)
     _train(study, "grid", retry_failed, without_failed)
     if not study.target:
         page = study.report()
@@ -110,6 +119,7 @@ def run(
 
 
 def train(
+    context: typer.Context,
     config: ConfigPath,
     overrides: Overrides = None,
     out: Out = None,
@@ -125,6 +135,8 @@ def train(
     from testbed.study import Study
 
     if config.is_dir():
+        settled = f"the configuration and the folder of {config} are settled; --set and --out are for a CONFIG"
+        refuse_options(context, settled, "overrides", "out")
         study = Study.open(config).executed_with(device, workers, executor)
     else:
         study = Study.create(load_settings(config, overrides, device, workers, executor), out)
@@ -133,6 +145,7 @@ def train(
 
 
 def predict(
+    context: typer.Context,
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="a study's folder, or what testbed fit -o FIT.json wrote")
     ],
@@ -150,12 +163,15 @@ def predict(
     """Seal a study's forecast for its target, or show the sealed one. For a fit: predict runs, with intervals."""
     of_a_run = target_columns(params, tokens, others)
     if path.suffix == ".json" and not path.is_dir():
+        refuse_options(context, f"{path} is a fit; leaving out failed runs is for a study's folder", "without_failed")
         predict_from(path, of_a_run, at, level, seeds, as_json)
         return
     if of_a_run or at is not None:
         raise ConfigError(
             f"{path}: a study forecasts its own target; --params, --tokens, --set and --at are for a FIT.json"
         )
+    sealed = f"a study's forecast has the level and the seeds of its configuration ({path}); these are for a FIT.json"
+    refuse_options(context, sealed, "level", "seeds")
     from testbed.analysis.report.study import sentences as words
     from testbed.records import as_json as record_json
     from testbed.study import Study

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from testbed.cli.given_options import refuse_options
 from testbed.cli.output import AsJson, Terminal, console, errors, print_json, print_table
 from testbed.cli.study_commands import Device, Overrides, Retry, Workers, load_settings
 from testbed.errors import ConfigError
@@ -23,6 +24,7 @@ Number = TypeVar("Number", int, float)
 
 
 def tune(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="a configuration, or the folder of a study")],
     overrides: Overrides = None,
     widths: Annotated[
@@ -46,6 +48,8 @@ def tune(
 
     study, config, home = _subject(path, overrides, device, workers)
     if check:
+        of_brackets = ("widths", "factors", "batch", "seeds", "out", "device", "workers", "retry_failed")
+        refuse_options(context, "--check trains nothing: there are no brackets; leave it out", *of_brackets)
         certificate, folders = _checked(study, path), [home]
     else:
         brackets = _brackets(widths, factors, batch, seeds)
