@@ -103,7 +103,7 @@ class Config(Table):
 
     def at(self, cell: Cell) -> Config:
         """The configuration of one cell of the grid, in which nothing varies."""
-        tree = self.model_dump(mode="json", exclude_none=True)
+        tree = self._tree()
         tree["grid"].pop("vary")
         return Config.model_validate(merged(tree, cell)) if cell else self
 
@@ -144,4 +144,15 @@ class Config(Table):
 
     def to_toml(self) -> str:
         """The configuration as TOML with all defaults; `load_config` reads an equal one back."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        return tomli_w.dumps(self._tree())
+
+    def _tree(self) -> dict[str, Any]:
+        """The fields as JSON values, without those that are null: TOML has none."""
+        tree: dict[str, Any] = _without_nulls(self.model_dump(mode="json"))
+        return tree
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    return value

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.config.identity import Later
 from testbed.config.strict import OpenTable
-from testbed.config.values import BatchTokens, Text, Texts, as_tuple
+from testbed.config.values import BatchTokens, Clip, Text, Texts, as_tuple
 
 
 class Train(OpenTable):
@@ -27,7 +27,7 @@ class Train(OpenTable):
     )
     weight_decay: float = Field(0.1, ge=0, description="decay of hidden matrices, times their learning rate")
     betas: Annotated[tuple[float, float], BeforeValidator(as_tuple)] = Field((0.9, 0.95), description="AdamW's betas")
-    clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip: Clip = Field(1.0, ge=0, description='largest norm of the gradient; 0 or "none" for no clipping')
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description='"fp32", "tf32" (CUDA: fp32 with rounded products) or "bf16" (autocast, fp32 weights)'
     )

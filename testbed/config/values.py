@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from testbed.units import parse_count
 
@@ -20,9 +21,17 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _or_zero(value: Any) -> Any:
+    """0 for the ways to write "no limit", of which TOML has no null; any other value unchanged."""
+    return 0.0 if value is None or value == "none" or value == math.inf else value
+
+
 def _plain(text: str) -> str:
     if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in text):
-        raise ValueError("a text without control characters")
+        raise ValueError(
+            "a text without control characters (in double quotes \\t and \\n are a tab and a line's end: write a path in "
+            "single quotes, or with /)"
+        )
     return text
 
 
@@ -39,6 +48,7 @@ _Many = (BeforeValidator(as_tuple), AfterValidator(_distinct))
 
 Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
 BatchTokens = Annotated[int | Literal["auto"], BeforeValidator(lambda v: v if v == "auto" else parse_count(v))]
+Clip = Annotated[float, BeforeValidator(_or_zero), PlainSerializer(_or_zero)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 CountList = Annotated[tuple[Count, ...], *_Many]
 Seeds = Annotated[tuple[Seed, ...], *_Many]

@@ -232,7 +232,7 @@ def _spec(
         warmup_steps=train.warmup_steps,
         weight_decay=train.weight_decay,
         betas=train.betas,
-        clip=train.clip,
+        clip=train.clip or None,
         precision=train.precision,
         deterministic=train.deterministic,
         trunk_evals=_trunk_evals(train, horizons) if horizons[-1].branch_step else (),
