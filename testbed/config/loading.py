@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from testbed.config.builtin import builtin_configs, find_config
 from testbed.config.config import Config
+from testbed.config.slips import nearest_key, toml_slip
 from testbed.errors import ConfigError
 from testbed.registry import allow_code
 
@@ -81,7 +82,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     try:
         tree = _parse(text)
     except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        raise ConfigError(f"{path}: not valid TOML: {toml_slip(text, str(error))}") from None
     for override in overrides:
         _apply(tree, override)
     return check_config(tree, str(path))
@@ -134,8 +135,11 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {_shown(override)}: found no KEY=VALUE; write for example --set train.lr=0.003")
     try:
         value = _parse(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
         value = text.strip()
+        if value.startswith(tuple("[{\"'“„«‘‚")):  # meant as TOML: not a text without quotes
+            slip = toml_slip(text.strip(), str(error))
+            raise ConfigError(f"--set {_shown(override)}: not valid TOML: {slip}") from None
     except ValueError as error:
         raise ConfigError(f"--set {_shown(override)}: {error}") from None
     for depth, part in enumerate(parts[:-1]):
@@ -153,8 +157,8 @@ def _explain(mistake: dict[str, Any], tree: dict[str, Any]) -> str:
     no_table = mistake["type"] == "dict_type" and table is not None and loc[-1] not in table.model_fields
     if mistake["type"] == "extra_forbidden" or no_table:
         known = sorted(table.model_fields) if table else []
-        close = difflib.get_close_matches(str(loc[-1])[:_LONGEST_SHOWN], known, n=1, cutoff=0.6)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
+        close = nearest_key(".".join(map(str, loc)), dict.fromkeys(known), _tables())
+        hint = f'; did you mean "{close}"?' if close else ""
         return f"{key}: unknown key{hint} (accepted here: {', '.join(known)})"
     if mistake["type"] == "missing":
         return f"{key}: missing; give {description}"
@@ -205,6 +209,12 @@ def _look_up(path: list[str]) -> tuple[type[BaseModel] | None, str]:
         table = _table_of(field.annotation) if field else None
     field = table.model_fields.get(path[-1]) if table and path else None
     return table, (field.description or "") if field else ""
+
+
+def _tables() -> dict[str, dict[str, Any]]:
+    """The keys of every table of the configuration, by the table's name."""
+    found = {name: _table_of(field.annotation) for name, field in Config.model_fields.items()}
+    return {name: dict(table.model_fields) for name, table in found.items() if table is not None}
 
 
 def _table_of(annotation: Any) -> type[BaseModel] | None:
