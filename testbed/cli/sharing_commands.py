@@ -72,10 +72,10 @@ def diff(
     from testbed.study.inputs import FitSettings, comparability_warnings, fit_both, read_input
 
     a, b = (read_input(path, read_fit(path) if path.suffix == ".json" else None) for path in (first, second))
-    given = [one.where for one in (a, b) if one.fit is not None]
-    if given:
-        refuse_options(context, f"{given[0]} has its own, and the other is fitted alike; leave it out", "delta")
-    if len(given) == 2:
+    fitted = [one.where for one in (a, b) if one.fit is not None]
+    if fitted:
+        refuse_options(context, f"{fitted[0]} has its own, and the other is fitted alike; leave it out", "delta")
+    if len(fitted) == 2:
         settled = "both inputs are fits, nothing is fitted again; leave it out, or give tables"
         refuse_options(context, settled, "n", "d", "loss", "run", "bootstrap")
     fits = fit_both((a, b), FitSettings(law, columns.named, delta, bootstrap, seed))
