@@ -207,7 +207,7 @@ class PackedGPT:
 def _cross_entropy(logits: Tensor, windows: Tensor, first_scored: int) -> tuple[Tensor, Tensor]:
     """Mean losses [K] of logits [K, M, V] for windows [K, B, T + 1], and the gradient of their sum [K, M, V].
 
-    A token's loss is told up to 87 nats, the least a probability can be in fp32; its gradient is exact.
+    A token's loss is at most 87 nats, that of the smallest probability in fp32; its gradient is exact.
     """
     K, B, length = windows.shape
     scored = logits.view(K, B, length - 1, -1)[:, :, first_scored:].float()

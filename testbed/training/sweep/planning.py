@@ -249,8 +249,8 @@ def _engine(config: Config, role: Role) -> Engine:
     """The engine as far as the configuration sets it; the rest is chosen for the device."""
     train, rows = config.train, config.train.micro_rows
     count = (config.target.processes if role == "target" and config.target else None) or train.processes
-    told = {"recompute": train.recompute is True, "processes": count, "sharded": train.sharded is True and count > 1}
-    return Engine(micro_rows=None if rows == "auto" else rows, compile=train.compile is True, **told)
+    given = {"recompute": train.recompute is True, "processes": count, "sharded": train.sharded is True and count > 1}
+    return Engine(micro_rows=None if rows == "auto" else rows, compile=train.compile is True, **given)
 
 
 def _horizon(tokens: int, batch: int, train: Train, width: int) -> Horizon:

@@ -43,7 +43,7 @@ class Backtest:
     `predictions` has one row a held-out row, cut and method: cut, rows (fitted), row (its number in the
     table), gap (decades), method, observed, predicted, low, high, in the response's units; covered, and in
     the space of residuals error, width and score, the interval score of Gneiting and Raftery (JASA 102,
-    2007, equation 43), of which less is better. "kriging" is `Fit.get_prediction`, the others are what is
+    2007, equation 43); less is better. "kriging" is `Fit.get_prediction`, the others are what is
     usually reported: the plain law with Gauss-Newton and Student's t, and percentiles of its resamples.
     """
 

@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 def is_shortage(error: BaseException) -> bool:
     """Whether memory has run out, on any device."""
-    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in (*_SIGNS, _LIBRARY))
-    return told or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    signed = isinstance(error, RuntimeError) and any(sign in str(error) for sign in (*_SIGNS, _LIBRARY))
+    return signed or isinstance(error, (MemoryError, torch.OutOfMemoryError))
 
 
 def with_room(
