@@ -6,6 +6,7 @@ A page is one HTML file that works without a network. Everything in it is escape
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import vl_convert
@@ -18,11 +19,23 @@ from testbed.analysis.report.study.tables import TextTable
 from testbed.analysis.report.style import in_script
 
 _PNG_SCALE = 2
-PICTURES: Mapping[str, Callable[[dict[str, Any]], bytes]] = {
-    ".svg": lambda chart: vl_convert.vegalite_to_svg(chart).encode(),
-    ".png": lambda chart: bytes(vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)),
-    ".pdf": lambda chart: bytes(vl_convert.vegalite_to_pdf(chart)),
+PICTURES: Mapping[str, Callable[[str], bytes]] = {
+    ".svg": lambda svg: svg.encode(),
+    ".png": lambda svg: bytes(vl_convert.svg_to_png(svg, scale=_PNG_SCALE)),
+    ".pdf": lambda svg: bytes(vl_convert.svg_to_pdf(svg)),
 }
+
+
+def pictures(chart: dict[str, Any], *endings: str) -> dict[str, bytes]:
+    """A vega-lite specification as pictures, by ending: .svg, .png or .pdf."""
+    svg = vl_convert.vegalite_to_svg(chart)
+    return {ending: PICTURES[ending](svg) for ending in endings}
+
+
+@cache
+def _library() -> str:
+    """Vega with what it needs, as one script: bundling it takes seconds."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def page_html(template: str, charts: dict[str, Any], **text: Any) -> str:
@@ -32,7 +45,7 @@ def page_html(template: str, charts: dict[str, Any], **text: Any) -> str:
     )
     return environment.get_template(template).render(
         **text,
-        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"),
+        library=_library(),
         specifications=in_script(charts),
     )
 

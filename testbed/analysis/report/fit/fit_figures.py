@@ -16,7 +16,7 @@ from testbed.analysis.report.fit import parameters as fit_parameters
 from testbed.analysis.report.fit import plane as fit_plane
 from testbed.analysis.report.fit import response as fit_response
 from testbed.analysis.report.fit.fit_page import page
-from testbed.analysis.report.pages import PICTURES
+from testbed.analysis.report.pages import PICTURES, pictures
 from testbed.analysis.report.style import configured
 from testbed.errors import ConfigError
 from testbed.files import replacing
@@ -99,12 +99,12 @@ def save_figures(
     charts = figures_of(fit, level, target, colour_by, figure)
     specifications = {name: chart.to_dict() for name, chart in charts.items()}
     if ending in PICTURES:
-        return _written({path: PICTURES[ending](specifications[str(figure)])})
+        return _written({path: pictures(specifications[str(figure)], ending)[ending]})
     if ending:
         return _written({path: page(fit, specifications, level).encode()})
     files = {path / "index.html": page(fit, specifications, level).encode()}
     for name, specification in specifications.items():
-        files |= {path / f"{name}{kind}": PICTURES[kind](specification) for kind in (".svg", ".png")}
+        files |= {path / f"{name}{kind}": made for kind, made in pictures(specification, ".svg", ".png").items()}
     return _written(files)
 
 

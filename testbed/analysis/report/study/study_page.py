@@ -17,7 +17,7 @@ from testbed.analysis.report.certificate.certificate_sentences import (
     rungs_table,
     verdict_sentence,
 )
-from testbed.analysis.report.pages import PICTURES, formula, page_html, shown
+from testbed.analysis.report.pages import formula, page_html, pictures, shown
 from testbed.analysis.report.study import sentences, study_figures, tables
 from testbed.analysis.report.study.contents import Contents
 from testbed.analysis.report.style import configured
@@ -30,9 +30,9 @@ def render(folder: Path, contents: Contents) -> Path:
     """Write index.html and its figures into `folder`, and return the page's path."""
     charts = {name: configured(chart).to_dict() for name, chart in _charts(contents).items()}
     for name, chart in charts.items():
-        for ending in (".svg", ".png"):
+        for ending, content in pictures(chart, ".svg", ".png").items():
             with replacing(folder / f"{name}{ending}") as temporary:
-                temporary.write_bytes(PICTURES[ending](chart))
+                temporary.write_bytes(content)
     write_text(folder / "index.html", page_html("study/page.html.j2", charts, **_text(contents), figures=list(charts)))
     return folder / "index.html"
 
