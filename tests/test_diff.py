@@ -1,6 +1,7 @@
 """Two recipes by their laws: multipliers and crossings against those of planted laws, and what cannot be compared."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ def true_multiplier(first, second, flops):
     return float(np.exp(np.interp(-frontier(first, flops), -frontier(second, grid), np.log(grid)))) / flops
 
 
-def fitted(seed=0, n_boot=300, **options):
+@cache
+def fitted(seed=0, n_boot=100, **options):
     return fit_law("hoffmann", table(seed, **options), n_boot=n_boot, seed=seed)
 
 
@@ -71,7 +73,7 @@ def test_intervals_of_multiplier_and_crossing_keep_their_promise():
     truth = crossing[np.argmin(np.abs(frontier(TRUTH, crossing) - frontier(CHEAPER, crossing)))]
     hits = {"multiplier": 0, "crossing": 0, "difference": 0}
     for seed in range(20):
-        pair = fitted(2 * seed, 100, **TRUTH), fitted(2 * seed + 1, 100, **CHEAPER)
+        pair = fitted(2 * seed, 60, **TRUTH), fitted(2 * seed + 1, 60, **CHEAPER)
         compared = compare_recipes(*pair, seed=seed)
         _, low, high = compared.multiplier(3e12)
         hits["multiplier"] += low <= true_multiplier(TRUTH, CHEAPER, 3e12) <= high
@@ -149,7 +151,7 @@ def sides(tmp_path_factory):
     finish_by_law(longer, longer.specs)
     pack(plain.path, folder / "plain.zip")
     table().to_csv(folder / "[red]table.csv", index=False)
-    write_json(folder / "fit.json", fitted(n_boot=100).to_dict())
+    write_json(folder / "fit.json", fitted().to_dict())
     return folder
 
 
@@ -192,7 +194,7 @@ def test_fits_and_tables(sides, capsys):
 
 
 def test_hostile_names_do_not_reach_the_page(tmp_path):
-    fit = fitted(n_boot=50)
+    fit = fitted()
     save_page(compare_recipes(fit, fit, ("</script><script>alert(1)</script>", "<b>")), tmp_path / "p.html")
     page = (tmp_path / "p.html").read_text()
     assert "<script>alert" not in page and "<b>" not in page.split("<script>")[0]

@@ -15,6 +15,7 @@ from tests.helpers.planted import PLANTED, noisy
 
 HOFFMANN = LAWS["hoffmann"]
 TRUTH = {name: np.array([[value]]) for name, value in PLANTED["hoffmann"].params.items()}
+SOUGHT_LONG = ("bnsl2", "farseer", "multi_power")  # laws whose global search takes seconds
 AHEAD = pd.DataFrame({"n": [2e9, 1e10], "tokens": [4e10, 3e11]})
 
 
@@ -35,9 +36,9 @@ def designs(count, rng, n=(6, 9), tokens=(8, 11)):
 
 @pytest.mark.slow
 def test_intervals_hold_when_the_law_is_off_by_a_smooth_discrepancy():
-    """Two hundred studies of a law that is 1 % off, smoothly; targets among the fitted runs and up to a decade beyond."""
+    """Eighty studies of a law that is 1 % off, smoothly; targets among the fitted runs and up to a decade beyond."""
     covered, plain = [], []
-    for seed in range(200):
+    for seed in range(80):
         rng = np.random.default_rng(seed)
         table, target = designs(40, rng, (6, 8.5), (8, 10.5)), designs(4, rng, (6, 9), (8, 11))
         both = pd.concat([table, target], ignore_index=True)
@@ -246,12 +247,11 @@ def sound(prediction):
     return bool(np.isfinite(frame.to_numpy(np.float64)).all() and (frame["obs_ci_lower"] < frame["obs_ci_upper"]).all())
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "multi_power" else name for name in LAWS]
-)
+@pytest.mark.parametrize("name", LAWS)
 def test_every_law_predicts_its_own_table(name):
     table = noisy(LAWS[name], PLANTED[name], 0.01)
-    fit = fit_law(name, table, columns={column: column for column in LAWS[name].columns}, n_boot=0)
+    near = {"start": PLANTED[name].params} if name in SOUGHT_LONG else {}
+    fit = fit_law(name, table, columns={column: column for column in LAWS[name].columns}, n_boot=0, **near)
     prediction = fit.get_prediction(table)
     assert sound(prediction)
     low, high = prediction.interval()
@@ -342,10 +342,10 @@ def test_a_large_table_predicts_as_its_part_does():
     table["loss"] = loss(table) * np.exp(0.01 * np.sin(np.log10(table["n"])) + 0.005 * rng.normal(size=len(table)))
     fit = fit_law("hoffmann", table, n_boot=0)
     assert len(krige(fit).covariance.at) == 1000
-    prediction = fit.get_prediction({"n": 1e8, "tokens": np.full(30_000, 1e10)})
-    assert prediction.mean.shape == (30_000,)
+    prediction = fit.get_prediction({"n": 1e8, "tokens": np.full(5000, 1e10)})
+    assert prediction.mean.shape == (5000,)
     expected = 0.01 * np.sin(8) + np.log(loss(pd.DataFrame({"n": [1e8], "tokens": [1e10]})))
-    np.testing.assert_allclose(np.log(prediction.mean), np.full(30_000, expected), atol=0.004)
+    np.testing.assert_allclose(np.log(prediction.mean), np.full(5000, expected), atol=0.004)
 
 
 # --- mistakes ---------------------------------------------------------------------------------
