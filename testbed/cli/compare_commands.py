@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.option_groups import with_groups
-from testbed.cli.output import AsJson, console, frame_rows, print_json, print_table, print_warnings
+from testbed.cli.output import AsJson, console, frame_rows, print_json, print_notes, print_table, print_warnings
 from testbed.cli.table_options import (
     Bootstrap,
     Delta,
@@ -47,9 +47,9 @@ def compare(
     from testbed.analysis.fit.comparison import compare as compare_laws
     from testbed.analysis.fit.comparison import convention_table
 
-    chosen = select_rows(table, options)
     names = tuple(name.strip() for name in laws.split(",") if name.strip())
     allow_laws(*names)
+    chosen = select_rows(table, options, names[0] if names else "hoffmann")
     target = target_columns(params, tokens, at) or None
     compared = compare_laws(
         names,
@@ -69,6 +69,7 @@ def compare(
         return
     from testbed.analysis.report.study.tables import frame_table
 
+    print_notes(chosen.notes)
     print_table(frame_table(compared.table))
     for name, reason in compared.dropped.items():
         console.say(f"{name}: {reason}")
@@ -95,7 +96,7 @@ def backtest(
     from testbed.analysis.fit.heldout import backtest as run_backtest
 
     allow_laws(law)
-    chosen = select_rows(table, options)
+    chosen = select_rows(table, options, law)
     tested = run_backtest(
         law, chosen.rows, columns=chosen.columns, cuts=cuts, level=level, delta=delta, seed=seed, where=chosen.where
     )
@@ -105,6 +106,7 @@ def backtest(
     from testbed.analysis.report.study import sentences as words
     from testbed.analysis.report.study.tables import backtest_table
 
+    print_notes(chosen.notes)
     print_table(backtest_table(tested))
     console.say(words.backtest_sentence(tested))
 
@@ -127,7 +129,7 @@ def approaches(
     from testbed.analysis.report.study.tables import approaches_table
 
     allow_laws(law)
-    chosen = select_rows(table, options)
+    chosen = select_rows(table, options, law)
     budgets = None if flops is None else [number(c, "--flops") for c in flops]
     found = side_by_side(
         chosen.rows, law=law, budgets=budgets, columns=chosen.columns, n_boot=bootstrap, seed=seed, where=chosen.where
@@ -135,6 +137,7 @@ def approaches(
     if as_json:
         print_json({"approaches": frame_rows(found.table), "refused": found.refused})
         return
+    print_notes(chosen.notes)
     print_table(approaches_table(found))
     for approach, reason in found.refused.items():
         console.say(f"{approach}: {reason}")

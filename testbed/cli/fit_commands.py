@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from testbed.cli.given_options import refuse_options
+from testbed.cli.group_fits import Asked, print_groups
 from testbed.cli.option_groups import with_groups
-from testbed.cli.output import AsJson, console, print_json, print_table, print_warnings
+from testbed.cli.output import AsJson, console, print_json, print_notes, print_table, print_warnings
 from testbed.cli.table_options import (
     Bootstrap,
     Delta,
@@ -47,6 +48,13 @@ def fit(
     level: Level = 0.9,
     interval: Annotated[str, typer.Option(help="percentile, bca or profile")] = "percentile",
     seed: Seed = 0,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="COLUMN", help="a fit for each value of this column, in one table")
+    ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option("--share", metavar="NAMES", help="with --by: parameters that the groups share, as in alpha,beta"),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FIT.json", help="write the fit")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,20 +66,22 @@ def fit(
     allow_laws(law)
     if objective in ("lad", "ls"):
         refuse_options(context, f"--objective {objective} has no Huber width; leave it out", "delta")
-    chosen = select_rows(table, options)
-    fitted = fit_law(
-        law,
-        chosen.rows,
-        columns=chosen.columns,
-        loss=objective,  # type: ignore[arg-type]
-        delta=delta,
-        space=space,  # type: ignore[arg-type]
-        replicates=replicates,  # type: ignore[arg-type]
-        fixed=numbers(fix, "--fix"),
-        n_boot=bootstrap,
-        seed=seed,
-        where=chosen.where,
-    )
+    chosen = select_rows(table, options, law)
+    ways: dict[str, Any] = {
+        "columns": chosen.columns,
+        "loss": objective,
+        "delta": delta,
+        "space": space,
+        "replicates": replicates,
+        "fixed": numbers(fix, "--fix"),
+        "n_boot": bootstrap,
+        "seed": seed,
+        "where": chosen.where,
+    }
+    if by is not None or share is not None:
+        print_groups(law, chosen, by, share, ways, Asked(level, interval, out, as_json))
+        return
+    fitted = fit_law(law, chosen.rows, **ways)
     findings = fitted.diagnostics(chosen.rows)
     bounds = fitted.conf_int(1 - level, interval)  # type: ignore[arg-type]
     notes = {
@@ -83,6 +93,7 @@ def fit(
     if as_json:
         print_json(summary_dict(fitted, level) | notes)
         return
+    print_notes(chosen.notes)
     _print_fit(fitted, bounds, level)
     print_warnings(findings)
     if out is not None:

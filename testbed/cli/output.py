@@ -93,6 +93,12 @@ def print_warnings(findings: Iterable[Finding]) -> None:
         console.say((finding.code, "yellow"), f": {finding.message}", indent=2)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """Print what a command did to its rows, a line each."""
+    for note in notes:
+        console.say(note)
+
+
 def print_table(table: TextTable) -> None:
     """Print a table without rules; one too wide for the terminal is wrapped or folded (see `table_layout`)."""
     lines = lay_out(table, console.width if console.is_terminal else None)

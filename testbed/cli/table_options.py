@@ -62,6 +62,10 @@ class RowOptions(ColumnOptions):
     where: Where = None
     with_target: Annotated[bool, typer.Option("--with-target", help="use the losses of a study's target too")] = False
     all_phases: Annotated[bool, typer.Option("--all-phases", help="use losses that are not annealed too")] = False
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="only the best row of each design, such as the best learning rate of each N, D"),
+    ] = False
 
     @property
     def named(self) -> dict[str, str]:
@@ -76,10 +80,11 @@ class Selection:
     rows: pd.DataFrame
     where: str
     columns: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def select_rows(table: Path, options: RowOptions) -> Selection:
-    """Read a table, or the points.csv of a sweep's folder, and keep the rows that the options choose."""
+def select_rows(table: Path, options: RowOptions, law: str = "hoffmann") -> Selection:
+    """Read a table, or the points.csv of a sweep's folder, and keep the rows that the options choose; `law` has the designs."""
     from testbed.points import annealed_only, filter_rows, read_table, without_target
 
     path = table / "points.csv" if table.is_dir() else table
@@ -89,7 +94,12 @@ def select_rows(table: Path, options: RowOptions) -> Selection:
         rows = filter_rows(rows, options.where, where)
     rows = rows if options.with_target else without_target(rows, where)
     rows = rows if options.all_phases else annealed_only(rows, where)
-    return Selection(rows, where, options.named)
+    if not options.best:
+        return Selection(rows, where, options.named)
+    from testbed.analysis.fit.best_rows import best_rows
+
+    best = best_rows(law, rows, options.named, where)
+    return Selection(best.rows, where, options.named, best.notes)
 
 
 def pairs(values: Iterable[str] | None, option: str, shape: str) -> list[tuple[str, str]]:

@@ -34,6 +34,7 @@ def to_dict(fit: Estimate, level: float) -> dict[str, Any]:
         "points": {name: fit.points[name].tolist() for name in fit.points},
         "resamples": [[value if math.isfinite(value) else None for value in row] for row in fit.resamples.tolist()],
         "resamples_converged": fit.resamples_converged.tolist(),
+        "settings": None if fit.settings is None else fit.settings.tolist(),
         "versions": versions("numpy", "scipy"),
     }
 
@@ -55,6 +56,8 @@ def summary_dict(fit: Estimate, level: float) -> dict[str, Any]:
         "seed": fit.seed,
         "converged": fit.converged,
         "at_zero": list(fit.at_zero),
+        "at_bound": list(fit.at_bound),
+        "differs": list(fit.differs),
         "n_points": fit.nobs,
         "n_runs": fit.n_runs,
         "columns": fit.columns,
@@ -67,7 +70,8 @@ def as_text(fit: Estimate, level: float) -> str:
     head = [
         f"{fit.law.name}: {plain_formula(fit.law)}  ({fit.law.source})",
         f"{fit.nobs} rows of {fit.n_runs} runs, {fit.in_words}: {fit.objective:.9g}"
-        + ("" if fit.converged else "  NOT CONVERGED"),
+        + ("" if fit.converged else "  NOT CONVERGED")
+        + (f"  AT ITS BOUND: {', '.join(fit.at_bound)}" if fit.at_bound else ""),
         f"R2 {fit.rsquared:.5f}, log-likelihood {fit.llf:.2f}, AICc {fit.aicc:.2f}, BIC {fit.bic:.2f}",
         f"{'':12}{'estimate':>14}{'std err':>14}{f'{100 * level:.3g} % interval':>30}",
     ]
@@ -109,6 +113,8 @@ def read(document: Mapping[str, Any], where: str) -> dict[str, Any]:
         "search": Search(**fields.search.model_dump()),
         "resamples": resamples,
         "resamples_converged": np.array(fields.resamples_converged, bool),
+        "differs": tuple(fields.differs),
+        "settings": None if fields.settings is None else np.array(fields.settings, np.intp),
     }
 
 
@@ -142,6 +148,8 @@ class _Document(BaseModel):
     resamples: list[list[float | None]]
     resamples_converged: list[bool]
     data_digest: str
+    differs: list[str] = []
+    settings: list[int] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -149,6 +157,8 @@ class _Document(BaseModel):
             raise ValueError("a resample has other parameters than the fit")
         if len(self.resamples) != len(self.resamples_converged):
             raise ValueError("there are not as many resamples as resamples_converged")
+        if self.settings is not None and any(len(self.settings) != len(each) for each in self.points.values()):
+            raise ValueError("there are not as many settings as points")
         if not self.fixed.keys() <= self.params.keys():
             raise ValueError("fixed parameters are among params")
         return self

@@ -27,7 +27,8 @@ class Estimate:
 
     `theta` are the parameters in the law's own letters and natural units; `objective` is what was
     minimised (see `Problem`); `resamples` [n_boot, p] are the parameters of resampled runs, in the order
-    of `theta`; `columns` says which column of the table played which part.
+    of `theta`; `columns` says which column of the table played which part. `differs` are further columns in which
+    rows of one design differ and that are no seed, `settings` [points] the number of each point's combination of them.
     """
 
     law: Law
@@ -45,11 +46,13 @@ class Estimate:
     points: pd.DataFrame = field(repr=False)
     resamples: Array = field(repr=False)
     resamples_converged: NDArray[np.bool_] = field(repr=False)
+    differs: tuple[str, ...] = ()
+    settings: NDArray[np.intp] | None = field(default=None, repr=False)
 
     @cached_property
     def rows(self) -> Rows:
         """The rows that were fitted."""
-        return Rows.of(self.points, self.law, self.space, self.replicates)
+        return Rows.of(self.points, self.law, self.space, self.replicates, self.settings)
 
     @cached_property
     def problem(self) -> Problem:
@@ -93,6 +96,13 @@ class Estimate:
     def at_zero(self) -> tuple[str, ...]:
         """Parameters that ended at the edge of their domain, 0: the data do not show that term."""
         return tuple(name for name, value in self.theta.items() if value == 0 and name not in self.fixed)
+
+    @property
+    def at_bound(self) -> tuple[str, ...]:
+        """Free parameters that stopped at a bound of the search other than 0: the table does not determine them."""
+        roles = {p.name: p.role for p in self.law.parameters}
+        edges = self.problem.coordinates.at_edge(self.phi)
+        return tuple(name for name in edges if roles[name] not in ("amplitude", "constant"))
 
     @property
     def in_words(self) -> str:

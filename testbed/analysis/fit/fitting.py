@@ -13,6 +13,7 @@ from testbed.analysis.fit.coordinates import Coordinates
 from testbed.analysis.fit.problem import Loss, Problem
 from testbed.analysis.fit.resampling import Replicates, Rows
 from testbed.analysis.fit.result import Fit
+from testbed.analysis.fit.settings import Settings
 from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import Law, find_law
 from testbed.errors import ConfigError, TableError
@@ -66,7 +67,8 @@ def fit_law(
     table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
     mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
     points = fit_columns(table, mapping, where, positive=above_zero(law, space))
-    rows = Rows.of(points, law, space, replicates)
+    settings = Settings.of(table, points, law, mapping)
+    rows = Rows.of(points, law, space, replicates, settings.codes)
     _check_rows(law, rows, fixed, where)
     prepared = law.prepare(rows.columns)
     problem = Problem(Coordinates.of(law, prepared, rows.y, space, fixed), prepared, loss, delta)
@@ -88,6 +90,8 @@ def fit_law(
         points=points,
         resamples=resamples,
         resamples_converged=converged,
+        differs=settings.names,
+        settings=settings.codes,
     )
 
 
@@ -160,8 +164,17 @@ def _check_rows(law: Law, rows: Rows, fixed: Mapping[str, float], where: str) ->
         )
     for name in law.columns:
         values = rows.columns[name]
-        if name not in ("run", "step") and values.min() == values.max():
+        if name in ("run", "step") or not _decides(law, name, fixed):
+            continue
+        if values.min() == values.max():
             raise TableError(
                 f"{where}: {name} is {values[0]:g} in every row, so what it does cannot be fitted; "
                 "give runs that differ in it, or a law without it"
             )
+
+
+def _decides(law: Law, column: str, fixed: Mapping[str, float]) -> bool:
+    """Whether a free parameter may depend on a column: not where all parameters that the law says go with it are held."""
+    along = {p.name for p in law.parameters if column in p.falls or p.column == column}
+    along |= {power for p in law.parameters if (power := p.falls.get(column)) is not None and isinstance(power, str)}
+    return not along or not along <= set(fixed)

@@ -29,8 +29,9 @@ class Rows:
     """Rows of a fit: raw `columns` [rows] and the mean response `y` of each, its log where residuals are of logs.
 
     `members` [rows, units] says which runs made each row, `responses` likewise with their responses;
-    `designs` are the columns of each point, `units` the number of its run, `names` the runs'. Where a single
-    run made them all, its points are the units: nothing else can be drawn, though they share their noise.
+    `designs` are the columns of each point, with the number of its `setting` where points of one design differ in
+    more than a seed; `units` the number of its run, `names` the runs'. Where a single run made them all, its points
+    are the units: nothing else can be drawn, though they share their noise.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -43,14 +44,26 @@ class Rows:
     n_runs: int
 
     @classmethod
-    def of(cls, points: pd.DataFrame, law: Law, space: str, replicates: Replicates) -> Rows:
-        """From a table's columns of the law, its response and run: a row a point, or a row the mean of one design's seeds."""
+    def of(
+        cls,
+        points: pd.DataFrame,
+        law: Law,
+        space: str,
+        replicates: Replicates,
+        settings: NDArray[np.intp] | None = None,
+    ) -> Rows:
+        """From a table's columns of the law, its response and run: a row a point, or a row the mean of one design's seeds.
+
+        `settings` [points] number what differs between points of one design other than their seed (see `Settings`):
+        points of two settings are no replicates of each other.
+        """
         units, runs = pd.factorize(points["run"])
         names = tuple(map(str, runs))
         if len(runs) == 1:
             units, names = np.arange(len(points)), tuple(f"{names[0]}, row {k + 1}" for k in range(len(points)))
         by = [name for name in law.columns if name != "run"]
-        row = _cells(points[by]) if replicates == "mean" else np.arange(len(points))
+        designs = points[by] if settings is None else points[by].assign(setting=settings)
+        row = _cells(designs) if replicates == "mean" else np.arange(len(points))
         shape = (int(row.max()) + 1, len(names))
         response = points[law.response].to_numpy(np.float64)
         y = np.log(response) if space == "log" else response
@@ -62,7 +75,7 @@ class Rows:
             y = table["y"].to_numpy()
         else:
             columns = {name: points[name].to_numpy() for name in law.columns}
-        return cls(columns, y, members, responses, points[by], units, names, len(runs))
+        return cls(columns, y, members, responses, designs, units, names, len(runs))
 
     @property
     def n_units(self) -> int:
@@ -116,7 +129,10 @@ class Rows:
         return np.where(drawn > 0, times @ self.responses.T / np.maximum(drawn, 1), self.y), weights
 
     def noise_sd(self) -> float:
-        """Pooled standard deviation of the response between seeds of one design (relative, in log space); nan without."""
+        """Pooled standard deviation of the response between seeds of one design (relative, in log space); nan without.
+
+        Rows of one design that differ in another column than a seed do not count.
+        """
         counts = self.members.sum(axis=1)
         if counts.max() > 1:  # rows are means of their seeds
             squares = (self.responses.multiply(self.responses)).sum(axis=1) - counts * self.y**2

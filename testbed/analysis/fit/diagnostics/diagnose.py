@@ -4,9 +4,9 @@ Each has a threshold of its own and stays silent on a clean table; `finding.SENT
 
 - the search: not-converged, unidentified, E-at-boundary, term-at-zero;
 - the rows: outlier-sensitivity, delta-sensitivity, selection-sensitivity, under-trained, influential-run;
-- the residuals: uneven-scatter, residual-trend, biased-at-the-largest, misfit-beyond-noise;
-- the table: few-runs, checkpoints-as-runs, duplicates, unit, C-definition, and, with all of its columns,
-  mid-schedule and embedding-count;
+- the residuals: far-rows, explained-by, uneven-scatter, residual-trend, biased-at-the-largest, misfit-beyond-noise;
+- the table: rows-differ, few-runs, checkpoints-as-runs, duplicates, unit, C-definition, and, with all of its
+  columns, unfinished, repeated-data, mid-schedule and embedding-count;
 - on request: far-target, rounded-params, isoflop-parabola (see `cautions`), law-selection and failed-before (see `compare`).
 
 One pitfall cannot be seen in a fit: coefficients published for one objective and quoted for another, as
@@ -19,6 +19,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from testbed.analysis.fit.diagnostics.differences import difference_findings
+from testbed.analysis.fit.diagnostics.far_rows import far_rows
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.identification import unidentified
 from testbed.analysis.fit.diagnostics.refits import Refits
@@ -41,6 +43,8 @@ def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, .
         *_not_converged(fit),
         *unidentified(fit),
         *_at_zero(fit),
+        *far_rows(fit, raw),
+        *difference_findings(refits, raw),
         *sensitivities(refits),
         *residual_findings(refits),
         *source_findings(refits, raw),

@@ -83,7 +83,23 @@ SENTENCES = {
         "({noise}) leaves in them: that is the law's misfit, and more seeds will not help; compare laws, and use prediction "
         "intervals."
     ),
+    "far-rows": (
+        "{which} the law{more}: did they diverge, or are their sizes wrong? They widen every interval; {remedy}."
+    ),
+    "explained-by": "{column} explains {share} of what the law leaves over: these are no runs of one law; {remedy}.",
     # the table
+    "rows-differ": (
+        "{rows} rows at {designs} differ in {columns}: not seeds{explained}. What lies between them is no noise, and "
+        "counts as misfit; {remedy}."
+    ),
+    "unfinished": (
+        "{rows} {are} of unfinished runs ({what}), and in the fit: their losses are not what such a run ends at; leave them "
+        'out with --where "{keep}".'
+    ),
+    "repeated-data": (
+        "{rows} of {whole} rows repeat their data (up to {most:.3g} epochs), and {law} does not know that: repeated tokens "
+        'are worth less than new ones; take --law muennighoff, or keep --where "{keep}".'
+    ),
     "few-runs": (
         "Only {runs} runs: standard errors and intervals from so few are themselves uncertain, and too small on average; "
         "train at least {enough}."

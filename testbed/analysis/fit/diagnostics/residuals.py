@@ -16,9 +16,11 @@ from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.rank_tests import kruskal, spearman, two_sided
 from testbed.analysis.fit.diagnostics.refits import Refits
 from testbed.analysis.fit.estimate import robust_sd
+from testbed.analysis.fit.settings import codes_of, design_columns
 
 Array = NDArray[np.float64]
 
+FLOOR = 1e-6  # of the response, below which residuals are rounding and show nothing
 _RARE = 1e-3  # chance of a finding where there is nothing to find
 _LEAST_RUNS = 20  # below which ranks say little
 _TIMES = 2.0  # that the scatter at one end has to be of that at the other
@@ -29,6 +31,9 @@ _LAST_SHARE, _LAST_LEAST = 0.1, 5  # the runs of most compute
 def residual_findings(refits: Refits) -> Iterator[Finding]:
     """Uneven scatter, a trend, a bias at the largest runs, and misfit beyond the noise between seeds."""
     means, axes = _by_run(refits)
+    unit = 1.0 if refits.fit.space == "log" else float(np.abs(refits.fit.rows.y).max())
+    if robust_sd(refits.residuals) <= FLOOR * unit:
+        return
     if len(means) >= _LEAST_RUNS:
         yield from _uneven(means, axes)
         yield from _trend(means, axes, refits.fit.space)
@@ -111,9 +116,7 @@ def _misfit(refits: Refits) -> Iterator[Finding]:
     if not (np.isfinite(noise) and noise > 0):
         return
     counts = np.asarray(fit.rows.members.sum(axis=1))
-    by = [str(name) for name in fit.rows.designs]
-    cells = pd.DataFrame({name: fit.rows.columns[name] for name in by}).groupby(by, sort=False)
-    number = cells.ngroup().to_numpy()
+    number = codes_of(pd.DataFrame({name: fit.rows.columns[name] for name in design_columns(fit.law)}))
     weight = np.bincount(number, weights=counts)
     mean = np.bincount(number, weights=counts * fit.resid) / weight
     left = len(weight) - len(fit.problem.coordinates.free)

@@ -13,23 +13,27 @@ from numpy.typing import NDArray
 from testbed.analysis.fit.coordinates import Coordinates
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.refits import Refits
+from testbed.analysis.fit.diagnostics.unfinished import unfinished
 from testbed.analysis.fit.estimate import Estimate
 from testbed.analysis.fit.problem import Problem
 from testbed.analysis.fit.resampling import Rows
 from testbed.analysis.fit.solver import follow
 from testbed.errors import TableError
 from testbed.points import column_named
-from testbed.points.expressions import columns_of, parse
+from testbed.points.expressions import columns_of, parse, quoted
 
 Array = NDArray[np.float64]
 
 FEW_RUNS = 12
 _IN_ORDER = 4  # points of one size, with ever more tokens, that look like checkpoints of a run
+_APART = 1.25  # times as many tokens, that neighbouring horizons of a grid of runs have at least
 _SMALL = 1e8  # parameters below which embeddings are a large share
 _NATS = (1.0, 12.0)  # between which a median loss in nats/token lies
 _OTHER_UNITS = re.compile(r"bpb|bpc|bits|ppl|perplexity|normali[sz]ed")
 _MID_PHASE = re.compile(r"stable|hot|decaying|warm|constant|mid")
 _FRACTIONS = ("frac_of_run", "fraction_of_run", "run_fraction")
+_ONCE = 1.05  # epochs, from which data counts as repeated
+_FRESH = 4  # epochs up to which repeated tokens are worth about as much as new ones (arXiv:2305.16264)
 _PATH = (np.inf, 3e-2, 6e-3)  # Huber widths from which a start that is far off is led to the optimum
 _ANNEALED = 0.05  # of the peak learning rate, at which a run's schedule has ended
 
@@ -52,6 +56,9 @@ def source_findings(refits: Refits, raw: pd.DataFrame | None) -> Iterator[Findin
         if not curves and "lr_sum" not in fit.law.columns:
             yield from _mid_schedule(fit, raw)
         yield from _embeddings(refits, raw)
+        if not curves:
+            yield from unfinished(fit, raw)
+        yield from _repeats(fit, raw)
 
 
 def _few_runs(fit: Estimate) -> Iterator[Finding]:
@@ -66,6 +73,8 @@ def _checkpoints(fit: Estimate) -> Iterator[Finding]:
         evidence = {"points": float(points), "runs": float(fit.n_runs), "within_run_correlation": _together(fit, "run")}
         yield finding("checkpoints-as-runs", evidence, points=points, runs=fit.n_runs)
     elif "run" not in fit.columns and {"n", "tokens"} <= set(fit.law.columns):
+        if _full_grid(fit.points):
+            return
         suspicious = _in_order(fit.points["n"].to_numpy(), fit.points["tokens"].to_numpy())
         if 2 * suspicious > points:
             evidence = {
@@ -75,6 +84,15 @@ def _checkpoints(fit: Estimate) -> Iterator[Finding]:
                 "within_size_correlation": _together(fit, "n"),
             }
             yield finding("checkpoints-as-runs", evidence, "no column", in_order=suspicious, points=points)
+
+
+def _full_grid(points: pd.DataFrame) -> bool:
+    """Whether every size has the same few tokens, spread by ratios: a grid of runs, sorted by size."""
+    tokens = np.unique(points["tokens"])
+    sizes = int(points["n"].nunique())
+    pairs = len(points[["n", "tokens"]].drop_duplicates())
+    ratios = tokens[1:] / tokens[:-1]
+    return sizes > 1 and pairs == sizes * len(tokens) and len(ratios) > 0 and bool(ratios.min() >= _APART)
 
 
 def _in_order(n: Array, tokens: Array) -> int:
@@ -128,6 +146,26 @@ def _mid_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
             evidence: dict[str, float | str] = {"rows": float(rows), "of": float(whole), "sign": sign}
             yield finding("mid-schedule", evidence, rows=rows, whole=whole, sign=sign)
             return
+
+
+def _repeats(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
+    """Rows that saw their data more than once, under a law that does not know of it."""
+    if {"unique_tokens", "epochs"} & set(fit.law.columns) or "tokens" not in fit.law.columns:
+        return
+    epochs = next((name for name in column_named("epochs").names if name in raw), None)
+    unique = next((name for name in column_named("unique_tokens").names if name in raw), None)
+    if unique is not None and unique not in fit.columns.values():
+        times = fit.points["tokens"].to_numpy() / _numbers(raw[unique])
+        keep = f"{fit.columns.get('tokens', 'tokens')} <= {_FRESH:g} * {quoted(unique)}"
+    elif epochs is not None and epochs not in fit.columns.values():
+        times, keep = _numbers(raw[epochs]), f"{quoted(epochs)} <= {_FRESH:g}"
+    else:
+        return
+    rows = int((times > _ONCE).sum())
+    if rows:
+        most = float(np.nanmax(times))
+        evidence: dict[str, float | str] = {"rows": float(rows), "most_epochs": most, "where": keep}
+        yield finding("repeated-data", evidence, rows=rows, whole=len(raw), most=most, law=fit.law.name, keep=keep)
 
 
 def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -201,7 +239,7 @@ def _without(column: str) -> bool:
 def _refitted(refits: Refits, n: Array) -> dict[str, float]:
     """The parameters with other values of n [points], from the optimum."""
     fit = refits.fit
-    rows = Rows.of(fit.points.assign(n=n), fit.law, fit.space, fit.replicates)
+    rows = Rows.of(fit.points.assign(n=n), fit.law, fit.space, fit.replicates, fit.settings)
     prepared = fit.law.prepare(rows.columns)
     coordinates = Coordinates.of(fit.law, prepared, rows.y, fit.space, fit.fixed)
     problem = Problem(coordinates, prepared, fit.loss, fit.delta)

@@ -100,9 +100,10 @@ def get_prediction(
 
     `noise` is the standard deviation between runs that differ only in their seed (relative, in log space).
     Without it that of the table's replicates is used; without replicates all scatter about the law that is not
-    smooth counts as noise. Scatter beyond a measured noise stays in `sd_discrepancy`, since a new run would
-    have it too. `seeds` is the number of runs over which the target will be averaged. `unit` is that of the
-    loss: "nats" (per token), for which there are published irreducible losses, or another.
+    smooth counts as noise, or as misfit where rows of one design differ in more than a seed. Scatter beyond a
+    measured noise stays in `sd_discrepancy`, since a new run would have it too. `seeds` is the number of runs over
+    which the target will be averaged. `unit` is that of the loss: "nats" (per token), for which there are
+    published irreducible losses, or another.
     With more than 1000 rows those that fill the space of the law's columns stand for all.
 
     Raises:
@@ -115,7 +116,7 @@ def get_prediction(
     raw, columns = _prepared(fit, data)
     domain, space = kriging.domain, fit.space
     mean, parameters, discrepancy = kriging.predict(columns, domain.coordinates(raw))
-    single, rough = _noise(kriging, noise)
+    single, rough = _noise(kriging, noise, bool(fit.differs))
     gap = domain.gap(raw)
     return Prediction(
         mean=np.exp(mean) if space == "log" else mean,
@@ -137,11 +138,11 @@ def student(level: float) -> float:
     return float(stdtrit(FREEDOM, (1 + level) / 2))
 
 
-def _noise(kriging: Kriging, noise: float | None) -> tuple[float, float]:
-    """Variances of one run's noise and of the scatter beyond it."""
+def _noise(kriging: Kriging, noise: float | None, differs: bool) -> tuple[float, float]:
+    """Variances of one run's noise and of the scatter beyond it: of all scatter where rows of a design differ in a setting."""
     measured = kriging.between if noise is None else noise
     if np.isnan(measured):
-        return kriging.noise, 0.0
+        return (0.0, kriging.noise) if differs else (kriging.noise, 0.0)
     return measured**2, max(kriging.noise - measured**2, 0.0)
 
 
