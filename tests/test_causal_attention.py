@@ -65,7 +65,7 @@ def test_no_mask_is_made_while_a_stream_is_captured(name, ids, attended, monkeyp
     assert set(attended) == {(False, True)}
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3_text"])  # the least alike
 def test_no_mask_is_made_while_a_network_is_compiled(name, ids):
     found = set()
 

@@ -30,7 +30,7 @@ def room_for(monkeypatch):
 
 
 def ways(spec, *rows):
-    return [shaped(spec, "gpt", rows=16, micro_rows=count) for count in rows]
+    return [shaped(spec, "gpt", rows=16, width=16, depth=1, micro_rows=count) for count in rows]
 
 
 @pytest.mark.parametrize(("room", "fitting"), [(16, {16, 8, 4, 2}), (8, {8, 4, 2}), (7, {4, 2}), (2, {2})])
