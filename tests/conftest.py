@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sysconfig
@@ -50,6 +51,17 @@ def warm(_warm_server: Path) -> Iterator[Path]:
     """Processes that this module starts by `sys.executable` have imported torch before they start."""
     with warm_python.used(_warm_server):
         yield _warm_server
+
+
+@pytest.fixture(scope="module")
+def old_objects_kept() -> Iterator[None]:
+    """Collecting garbage, which each measurement does, passes over what the libraries made when they were imported."""
+    import torch._inductor
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from testbed.training.train.module_learner import ModuleLearner
 from testbed.training.train.scoring import BYTES_A_LOGIT, LOGITS_BYTES
 from tests.helpers.single_runs import kept_bytes, shaped
 
+pytestmark = pytest.mark.usefixtures("old_objects_kept")
 CPU = torch.device("cpu")
 FAMILIES = ["gpt", "hf:gpt2", "hf:llama", "hf:gpt_neox"]
 

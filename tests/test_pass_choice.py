@@ -10,6 +10,7 @@ from testbed.training.train.memory.passes import Choice, choose_passes, fastest
 from testbed.training.train.module_learner import ModuleLearner
 from tests.helpers.single_runs import shaped
 
+pytestmark = pytest.mark.usefixtures("old_objects_kept")
 CPU = torch.device("cpu")
 
 
