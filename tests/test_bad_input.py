@@ -135,8 +135,8 @@ CASES = {
     "verdict before the target is trained": (lambda t, c, d: ["validate", d], "2 of 2 target runs are not done"),
     "table that is not there": (lambda t, c, d: ["fit", t / "none.csv"], "none.csv: no such file"),
     "table of an unknown kind": (
-        lambda t, c, d: ["fit", table(t, "x", "t.xlsx")],
-        "found suffix '.xlsx'; accepted: .csv",
+        lambda t, c, d: ["fit", table(t, "x", "t.xls")],
+        "found suffix '.xls'; accepted: .csv",
     ),
     "table without a loss": (lambda t, c, d: ["fit", table(t, "N,D,accuracy\n1,2,3\n")], "no column for loss"),
     "column that is not there": (

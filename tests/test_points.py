@@ -30,10 +30,10 @@ def test_tables_come_back_to_the_bit(tmp_path, suffix):
 
 
 def test_missing_values_stay_missing_in_every_format(tmp_path):
-    table = pd.DataFrame({"loss": [2.5, np.nan], "phase": ["annealed", None]})
+    table = pd.DataFrame({"step": [1, 2], "loss": [2.5, np.nan], "phase": ["annealed", None]})
     for suffix in (".csv", ".tsv", ".parquet", ".jsonl"):
         write_table(table, tmp_path / f"t{suffix}")
-        assert read_table(tmp_path / f"t{suffix}").isna().to_numpy().tolist() == [[False, False], [True, True]]
+        assert read_table(tmp_path / f"t{suffix}").isna().to_numpy().tolist() == [[False] * 3, [False, True, True]]
 
 
 def test_compressed_text_is_read(tmp_path):
@@ -83,7 +83,7 @@ def test_an_index_of_a_parquet_file_is_a_column(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("t.xlsx", b"", r"found suffix '\.xlsx'; accepted: \.csv, \.tsv, \.parquet, \.jsonl, and all but"),
+        ("t.doc", b"", r"found suffix '\.doc'; accepted: \.csv, \.tsv, \.parquet, \.jsonl, .*\.xlsx, and all but"),
         ("t", b"a\n1\n", "found suffix ''; accepted"),
         ("t.gz", b"", r"found suffix '\.gz'; accepted"),
         ("t.parquet.gz", b"", r"found suffix '\.parquet\.gz'"),

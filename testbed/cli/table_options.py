@@ -22,7 +22,7 @@ def _check_level(level: float) -> float:
 
 
 TablePath = Annotated[
-    Path, typer.Argument(metavar="TABLE", help="points: .csv, .parquet or .jsonl, or a sweep's folder")
+    Path, typer.Argument(metavar="TABLE", help="points: .csv, .json, .parquet, .xlsx and more, or a sweep's folder")
 ]
 Law = Annotated[str, typer.Option(help="the law; testbed laws lists them")]
 Where = Annotated[

@@ -6,6 +6,7 @@ foreign table and reads them as numbers, `expressions` selects rows by a conditi
 
 from testbed.points.columns import COLUMNS, POINTS_COLUMNS, Column, canonical, column_named, key_columns
 from testbed.points.expressions import filter_rows
+from testbed.points.given_tables import TableLike, as_table
 from testbed.points.mapping import derived_columns, fit_columns, map_columns, points_digest
 from testbed.points.table import annealed_only, read_table, without_target, write_table
 
@@ -13,7 +14,9 @@ __all__ = [
     "COLUMNS",
     "POINTS_COLUMNS",
     "Column",
+    "TableLike",
     "annealed_only",
+    "as_table",
     "canonical",
     "column_named",
     "derived_columns",

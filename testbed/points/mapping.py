@@ -15,6 +15,7 @@ from testbed.errors import TableError
 from testbed.points.columns import COLUMNS, canonical, column_named
 from testbed.points.expressions import columns_of, computed, parse, quoted
 from testbed.points.numbers import column_of, listed, row_number, short, to_floats
+from testbed.points.wide import shape_hint
 
 
 def map_columns(
@@ -106,8 +107,14 @@ class _Finder:
         looked = (short(self.given[name]),) if name in self.given else column_named(name).names
         return TableError(
             f"{self.where}: no column for {name} (looked for {', '.join(looked)}); the table has "
-            f"{listed(self.table)}; name one with {_option(name)}"
+            f"{listed(self.table)}; name one with {_option(name)}{self._shape(name)}"
         )
+
+    def _shape(self, name: str) -> str:
+        """What is wrong with the table's shape, where a size or the loss is missing that was not given."""
+        if name in self.given or name not in ("n", "tokens", "loss"):
+            return ""
+        return shape_hint(self.table, lambda other: self.find(other) is not None, self.where)
 
     def _stated(self, source: str) -> str | None:
         if source in self.table.columns:
@@ -202,8 +209,15 @@ def _check_rows(
         found = table[source].iloc[bad[0]] if source in table.columns else values[bad[0]]
         raise TableError(
             f"{where}, row {row_number(table, int(bad[0]))}: {short(source)} is {_shown(found)}; accepted: {accepted} "
-            f"({bad.size} such row{'s' * (bad.size > 1)}); drop or correct them"
+            f"({bad.size} such row{'s' * (bad.size > 1)}); {_remedy(found)}"
         )
+
+
+def _remedy(found: Any) -> str:
+    if isinstance(found, str) and re.fullmatch(r"\s*[0-9]+,[0-9]{3}\s*", found):
+        either = f"{found.replace(',', '')} or {found.replace(',', '.')}"
+        return f"drop or correct them; its comma may separate thousands or decimals: write {either}"
+    return "drop or correct them"
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Reading and writing points tables: CSV, TSV, parquet and JSON lines, chosen by the file's suffix.
+"""Reading and writing points tables: CSV, TSV, JSON, JSON lines, parquet and Excel, chosen by the file's suffix.
 
 A file that does not fit its own header is an error: no row is cut, and no value is moved to another column.
 """
@@ -9,12 +9,10 @@ import gzip
 import json
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,11 +20,10 @@ from pyarrow import csv
 
 from testbed.errors import TableError
 from testbed.files import replacing
+from testbed.points.json_tables import read_json, read_json_lines
 from testbed.points.numbers import column_of
-
-# pandas reads numbers to the last bit by default from 3.1 on, where the option for it is deprecated.
-_VERSION = tuple(int(part) for part in pd.__version__.split(".")[:2])
-_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if _VERSION < (3, 1) else {}
+from testbed.points.separated import header_width, read_separated
+from testbed.points.spelled_numbers import plain_numbers
 
 _MOST_UNPACKED = 1 << 28  # bytes of a compressed table
 _MOST_COLUMNS = 10_000
@@ -36,7 +33,7 @@ _OURS = {"role", "phase", "horizon", "branch_step"}  # in every points table of 
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """The table in a .csv, .tsv, .parquet or .jsonl file; the text formats also as .gz.
+    """The table in a .csv, .tsv, .txt, .json, .jsonl, .parquet or .xlsx file; the text formats also as .gz.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "runs.csv")
@@ -44,7 +41,9 @@ def read_table(path: Path | str) -> pd.DataFrame:
     >>> read_table(path)["loss"].tolist()
     [3.25, 2.5]
 
-    Numbers are read to the last bit. Several columns of one name keep it; using one of them is an error.
+    Numbers are read to the last bit. Several columns of one name keep it; using one of them is an error. Values may
+    be separated by semicolons, tabs or blanks too, lines may be comments (#), and numbers may have thousands
+    separators or decimal commas (see `points.separated`); what is read so is told in a warning.
 
     Raises:
         TableError: It cannot be read, is too large, or has no rows.
@@ -53,7 +52,8 @@ def read_table(path: Path | str) -> pd.DataFrame:
     suffix, zipped = _format(path)
     try:
         content = path.read_bytes()
-        table = _READERS[suffix](_unpacked(content) if zipped else content)
+        content = _unpacked(content) if zipped else content
+        table = _read_excel(content, path) if suffix == ".xlsx" else _READERS[suffix](content)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
@@ -62,7 +62,9 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise TableError(f"{path}: does not fit into this machine's memory; split it, or leave columns out") from None
     except (OSError, EOFError, zlib.error, ValueError, NotImplementedError, RecursionError) as error:
         # pandas' and pyarrow's parser errors are among them
-        raise TableError(f"{path}: cannot be read as {suffix[1:]} ({_reason(error)})") from None
+        raise TableError(
+            f"{path}: cannot be read as {suffix[1:]} ({_reason(error)}){_disguise(path, suffix)}"
+        ) from None
     if table.empty:
         raise TableError(f"{path}: the table has no rows")
     return _with_lr_at_step(table, path)
@@ -129,10 +131,12 @@ def _format(path: Path) -> tuple[str, bool]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     zipped = suffixes[-1:] == [".gz"]
     suffix = (suffixes[:-1] if zipped else suffixes)[-1:] or [""]
-    if suffix[0] not in _READERS or (zipped and suffix[0] == ".parquet"):
+    if suffix[0] not in _FORMATS or (zipped and suffix[0] in _BINARY):
         found = "".join(path.suffixes[-2:]) if zipped else path.suffix
+        hint = f"; {_INSTEAD[suffix[0]]}" if suffix[0] in _INSTEAD else ""
         raise TableError(
-            f"{path}: found suffix {found!r}; accepted: {', '.join(_READERS)}, and all but .parquet also with .gz"
+            f"{path}: found suffix {found!r}; accepted: {', '.join(_FORMATS)}, and all but {' and '.join(_BINARY)} also "
+            f"with .gz{hint}"
         )
     return suffix[0], zipped
 
@@ -157,22 +161,24 @@ def _check_size(rows: int, columns: int) -> None:
 
 def _read_separated(content: bytes, separator: str) -> pd.DataFrame:
     text = content.decode("utf-8-sig")
-    _check_size(1, text[: text.find("\n")].count(separator))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            # index_col=False: else a row of more fields than the header would shift every column by one
-            table: pd.DataFrame = pd.read_csv(
-                StringIO(text), sep=separator, index_col=False, low_memory=False, **_EXACT
-            )
-        except pd.errors.ParserWarning:
-            raise ValueError("the rows have more fields than the header; name every column") from None
-    first = pd.read_csv(StringIO(text), sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
-    header = first.iloc[0].tolist()
-    if len(header) == len(table.columns):  # pandas renames the second of two columns of one name
-        times = Counter(header)
-        table.columns = pd.Index([h if times[h] > 1 else c for h, c in zip(header, table.columns, strict=True)])
-    return table
+    _check_size(1, header_width(text, separator))
+    return read_separated(text, separator)
+
+
+def _read_json(content: bytes) -> pd.DataFrame:
+    return plain_numbers(read_json(content.decode("utf-8-sig"), _check_size))
+
+
+def _read_json_lines(content: bytes) -> pd.DataFrame:
+    return plain_numbers(read_json_lines(content.decode("utf-8-sig"), _check_size))
+
+
+def _read_excel(content: bytes, path: Path) -> pd.DataFrame:
+    from testbed.points.excel import read_excel  # needed for this format only
+
+    table = read_excel(content, str(path))
+    _check_size(*table.shape)
+    return plain_numbers(table)
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
@@ -186,30 +192,6 @@ def _read_parquet(content: bytes) -> pd.DataFrame:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     named = [name for name in table.index.names if name is not None]
     return table.reset_index(level=named).reset_index(drop=True) if named else table.reset_index(drop=True)
-
-
-def _read_json_lines(content: bytes) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(content.decode("utf-8-sig").split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line, object_pairs_hook=_object)
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f"line {number} holds {line.strip()[:40]}; accepted: an object with columns as its keys"
-                )
-            rows.append(row)
-    _check_size(len(rows), len({name for row in rows for name in row}))
-    return pd.DataFrame(rows)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
 
 
 def _write_separated(table: pd.DataFrame, path: Path, separator: str) -> None:
@@ -236,9 +218,44 @@ def _reason(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _disguise(path: Path, suffix: str) -> str:
+    """What a file that cannot be read is by its first bytes, where that is another format."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return ""
+    for mark, (usual, said) in _MARKS.items():
+        if start.startswith(mark) and usual != suffix:
+            return f"; it is {said}: {'save it as .csv' if usual == '.xls' else f'name it {usual}'}"
+    return ""
+
+
+_MARKS = {
+    b"PK\x03\x04": (".xlsx", "a zip file, such as an Excel table"),
+    b"PAR1": (".parquet", "a parquet file"),
+    b"\x1f\x8b": (".gz", "a compressed file"),
+    b"\xd0\xcf\x11\xe0": (".xls", "an old Excel file"),
+}
 _READERS: dict[str, Callable[[bytes], pd.DataFrame]] = {
     ".csv": partial(_read_separated, separator=","),
     ".tsv": partial(_read_separated, separator="\t"),
     ".parquet": _read_parquet,
     ".jsonl": _read_json_lines,
+    ".json": _read_json,
+    ".txt": partial(_read_separated, separator=","),
+    ".ndjson": _read_json_lines,
+}
+_FORMATS = (*_READERS, ".xlsx")
+_BINARY = (".parquet", ".xlsx")
+_INSTEAD = {
+    ".xls": "save it as .xlsx or .csv",
+    ".ods": "save it as .xlsx or .csv",
+    ".pkl": "a pickle may run code and is never read; in Python: pandas.read_pickle(FILE).to_csv(NEW, index=False)",
+    ".pickle": "a pickle may run code and is never read; in Python: pandas.read_pickle(FILE).to_csv(NEW, index=False)",
+    ".feather": "in Python: pandas.read_feather(FILE).to_parquet(NEW)",
+    ".yaml": "write it as .json",
+    ".yml": "write it as .json",
+    ".md": "write its table as .csv",
+    ".npz": "in Python: pandas.DataFrame(dict(numpy.load(FILE))).to_csv(NEW, index=False)",
 }

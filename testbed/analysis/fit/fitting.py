@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.analysis.fit.coordinates import Coordinates
@@ -17,7 +16,7 @@ from testbed.analysis.fit.settings import Settings
 from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import Law, find_law
 from testbed.errors import ConfigError, TableError
-from testbed.points import fit_columns, map_columns
+from testbed.points import TableLike, as_table, fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
@@ -26,7 +25,7 @@ _EXACT = 3e7  # rows times resamples up to which every resample is fitted by its
 
 def fit_law(
     law: Law | str,
-    data: pd.DataFrame | Mapping[str, Any],
+    data: TableLike,
     *,
     columns: Mapping[str, str] | None = None,
     loss: Loss | None = None,
@@ -64,7 +63,7 @@ def fit_law(
     fixed = dict(fixed or {})
     _check_parameters(law, fixed)
     _check_ways(law, loss, delta, space, replicates, n_boot)
-    table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
+    table = as_table(data, where)
     mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
     points = fit_columns(table, mapping, where, positive=above_zero(law, space))
     settings = Settings.of(table, points, law, mapping)

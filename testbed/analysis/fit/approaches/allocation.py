@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from testbed.analysis.fit.approaches.isoflop import Curve, Optimum, budgets_of, pooled_noise
 from testbed.analysis.fit.approaches.power_law import PowerLaw, lines
 from testbed.errors import ConfigError, TableError
-from testbed.points import fit_columns, map_columns
+from testbed.points import TableLike, as_table, fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ class Allocation:
 
 
 def approach_1(
-    data: pd.DataFrame | Mapping[str, Any],
+    data: TableLike,
     *,
     envelope: Literal["pointwise", "hull"] = "pointwise",
     budgets: int = 1500,
@@ -82,7 +82,7 @@ def approach_1(
 
 
 def approach_2(
-    data: pd.DataFrame | Mapping[str, Any],
+    data: TableLike,
     *,
     budgets: Sequence[float] | None = None,
     tolerance: float = 0.05,
@@ -146,18 +146,14 @@ def _through(kept: list[Optimum], rejected: list[Optimum], weighted: bool, where
     return Allocation(n, tokens, pd.DataFrame({**optima, "sizes": sizes, "log_n_error": error}), _rejections(rejected))
 
 
-def _points(
-    data: pd.DataFrame | Mapping[str, Any], columns: Mapping[str, str] | None, where: str
-) -> tuple[pd.DataFrame, bool]:
+def _points(data: TableLike, columns: Mapping[str, str] | None, where: str) -> tuple[pd.DataFrame, bool]:
     """Columns flops, n, tokens, loss, run of the table, and whether it names runs."""
-    table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
+    table = as_table(data, where)
     mapping = map_columns(table, ("n", "tokens", "loss", "flops"), columns or {}, where)
     return fit_columns(table, mapping, where), "run" in mapping
 
 
-def _runs(
-    data: pd.DataFrame | Mapping[str, Any], columns: Mapping[str, str] | None, where: str
-) -> tuple[list[Array], NDArray[Any]]:
+def _runs(data: TableLike, columns: Mapping[str, str] | None, where: str) -> tuple[list[Array], NDArray[Any]]:
     """Log flops, log n, log tokens, log loss [rows, 4] of each run, by flops, and the runs' names."""
     points, named = _points(data, columns, where)
     numbers, names = pd.factorize(points["run"] if named else points["n"], sort=True)

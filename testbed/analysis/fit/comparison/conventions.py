@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from testbed.analysis.fit.problem import Loss
 from testbed.analysis.fit.result import Fit
 from testbed.analysis.laws import Law, find_law
 from testbed.errors import ConfigError, TableError
-from testbed.points import column_named, fit_columns, map_columns
+from testbed.points import TableLike, as_table, column_named, fit_columns, map_columns
 from testbed.points.expressions import quoted
 
 Array = NDArray[np.float64]
@@ -30,7 +29,7 @@ _NEAR = 1.1  # times the budget, on either side, between which a slope is taken
 
 def convention_table(
     law: Law | str,
-    data: pd.DataFrame | Mapping[str, Any],
+    data: TableLike,
     *,
     columns: Mapping[str, str] | None = None,
     flops: float | None = None,
@@ -59,7 +58,7 @@ def convention_table(
         TableError: The table has no column by which the law can be fitted.
     """
     law = find_law(law) if isinstance(law, str) else law
-    table = data if isinstance(data, pd.DataFrame) else pd.DataFrame(dict(data))
+    table = as_table(data, where)
     if not {"n", "flops"} & set(law.columns):
         raise ConfigError(
             f"conventions: {law.name} has columns {', '.join(law.columns)}; accepted: a law of n or of flops"
