@@ -118,7 +118,7 @@ def test_no_validation_window_nearly_repeats_the_training_text(text_folder):
     source = open_source(text_data(text_folder))
     train = bytes(np.asarray(source._corpus.train).astype(np.uint8))
     for window in source.validation():
-        pieces = [bytes(window[i : i + 32].astype(np.uint8)) for i in range(len(window) - 31)]
+        pieces = [bytes(window[i : i + 32].astype(np.uint8)) for i in range(0, len(window) - 31, 4)]
         assert sum(piece in train for piece in pieces) < len(pieces) / 2
 
 
@@ -149,15 +149,15 @@ def test_bits_per_byte_of_bytes_and_bpe_have_the_bytes_of_the_text(text_folder):
 
 def test_bpe_stands_for_its_bytes_and_is_trained_once(text_folder, tmp_path):
     documents = [path.read_bytes() for path in sorted(text_folder.iterdir())[:20]]
-    train_bpe(documents, 400, tmp_path / "tokenizer.json")
+    train_bpe(documents[:5], 400, tmp_path / "tokenizer.json")
     tokenizer = BpeTokenizer(tmp_path / "tokenizer.json")
     lengths = tokenizer.byte_lengths()
     for document, ids in zip(documents, tokenizer.encode(documents), strict=True):
         assert lengths[ids].sum() == len(document)
         assert tokenizer._library.decode(ids.tolist()).encode() == document
-    first = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=400))
+    first = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=500))
     written = (first._corpus.folder / "tokenizer.json").stat().st_mtime_ns
-    again = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=400))
+    again = open_source(text_data(text_folder, tokenizer="bpe", vocab_size=500))
     assert (again._corpus.folder / "tokenizer.json").stat().st_mtime_ns == written
 
 
@@ -165,7 +165,7 @@ def test_a_vocabulary_beyond_16_bits_is_stored_in_32(tmp_path):
     words = ["".join(pair) for pair in itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=3)]
     rng = np.random.default_rng(0)
     for index in range(60):
-        pairs = rng.integers(0, len(words), (3000, 2))
+        pairs = rng.integers(0, len(words), (1600, 2))
         (tmp_path / f"{index}.txt").write_text(" ".join(words[i] + words[j] for i, j in pairs))
     source = open_source(text_data(tmp_path, tokenizer="bpe", vocab_size=66_000, val_windows=8))
     assert source.rows(0, 0, 2).dtype == np.uint32
