@@ -24,6 +24,8 @@ from testbed.training.train.packed_learner import PackedLearner
 from tests.helpers.single_runs import CPU, StopAfter, train_one
 from tests.helpers.sweeps import fresh
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 WIDE = (
     'train.pack="none"',
     "train.batch_tokens=16_384",

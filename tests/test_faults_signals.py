@@ -17,6 +17,8 @@ from testbed.training.store import SweepFolder
 from testbed.training.sweep import packs
 from tests.helpers.sweeps import SLOW, Quiet, fresh, processes_of, table, wait_for
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 LONG = (
     SLOW,
     "grid.widths=[8, 16]",

@@ -10,7 +10,7 @@ from testbed.records import Component, Eval, Horizon
 from testbed.training.data import open_source
 from testbed.training.models import find_family
 from testbed.training.recipe import schedule_of
-from testbed.training.train import Diverged, Finished, Interruptions, Paused, Progress
+from testbed.training.train import Diverged, Finished, Interruptions, Paused, Progress, train
 from testbed.training.train.checkpoints.checkpoint import read_cursor
 from testbed.training.train.evaluation import bits_per_byte, validation_loss
 from testbed.training.train.module_learner import ModuleLearner
@@ -270,6 +270,7 @@ def test_bits_per_byte(text_folder):
 
 def test_progress_never_goes_back(tiny_spec, tiny_source, tmp_path, monkeypatch):
     monkeypatch.setattr("testbed.training.train.loop._PROGRESS_SECONDS", 0.0)
-    steps = [e.steps for e in train_one(tiny_spec, tiny_source, tmp_path, CPU) if isinstance(e, Progress)]
+    events = train((tiny_spec,), tiny_source, (tmp_path,), CPU)
+    steps = [event.steps for event in events if isinstance(event, Progress)]
     assert steps == sorted(steps)
     assert steps[-1] == tiny_spec.steps

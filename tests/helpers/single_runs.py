@@ -6,7 +6,7 @@ import torch
 from testbed.records import Engine, Eval
 from testbed.training.models import find_family
 from testbed.training.sweep import packed
-from testbed.training.train import Interruptions, Logged, train
+from testbed.training.train import Interruptions, Logged, Progress, train
 from testbed.training.train.memory.footprint import share_rows
 from testbed.training.train.module_learner import ModuleLearner
 
@@ -15,9 +15,10 @@ UNDISTURBED = Interruptions()
 
 
 def train_one(spec, source, folder, device, recorded=frozenset(), interruptions=UNDISTURBED):
-    """A pack of one run: its evaluations, progress and end."""
+    """A pack of one run: its evaluations, warnings and end, without the progress that a slow machine reports."""
     for event in train((spec,), source, (folder,), device, (recorded,), interruptions):
-        yield event.evaluation if isinstance(event, Logged) else event
+        if not isinstance(event, Progress):
+            yield event.evaluation if isinstance(event, Logged) else event
 
 
 def losses(events):
