@@ -16,17 +16,19 @@ from typing import Any
 
 from testbed.errors import DiskError, FolderError
 
+_ANOTHER_FOLDER = "or give another folder (--out)"  # the remedy for a file of a sweep that cannot be written
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, remedy: str = _ANOTHER_FOLDER) -> Iterator[Path]:
     """Yield a temporary file beside `path`; on success it takes the place of `path` in one step.
 
     On an error nothing is left of it, and `path` is untouched.
 
     Raises:
-        DiskError: The file cannot be written.
+        DiskError: The file cannot be written; the message ends with `remedy`.
     """
-    with _beside(path) as temporary:
+    with _beside(path, remedy) as temporary:
         yield temporary
         _finish(temporary)
         temporary.replace(path)
@@ -34,15 +36,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def building(folder: Path) -> Iterator[Path]:
+def building(folder: Path, remedy: str = _ANOTHER_FOLDER) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it becomes `folder`, which must be absent or empty.
 
     On an error nothing is left of it.
 
     Raises:
-        DiskError: The folder cannot be written, or is not empty.
+        DiskError: The folder cannot be written, or is not empty; the message ends with `remedy`.
     """
-    with _beside(folder, folder=True) as temporary:
+    with _beside(folder, remedy, folder=True) as temporary:
         yield temporary
         temporary.replace(folder)
 
@@ -61,20 +63,20 @@ def keep(path: Path, kept: Path) -> None:
         linked.replace(kept)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all; DiskError where it cannot be written."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, remedy: str = _ANOTHER_FOLDER) -> None:
+    """Write `text` as UTF-8, whole or not at all; DiskError, which ends with `remedy`, where it cannot be written."""
+    with replacing(path, remedy) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, remedy: str = _ANOTHER_FOLDER) -> None:
     """Write indented JSON, whole or not at all.
 
     Raises:
-        DiskError: The file cannot be written.
+        DiskError: The file cannot be written; the message ends with `remedy`.
         ValueError: A number is infinite or not a number, which JSON cannot hold.
     """
-    write_text(path, _indented(value))
+    write_text(path, _indented(value), remedy)
 
 
 def create_json(path: Path, value: Any) -> None:
@@ -172,17 +174,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def not_writable(path: Path, error: OSError) -> DiskError:
+def not_writable(path: Path, error: OSError, remedy: str = _ANOTHER_FOLDER) -> DiskError:
     """The error for a file or folder that could not be written."""
     reason = error.strerror or str(error)
     return DiskError(
-        f"cannot write {path}: {reason}; make sure of free space and write permission there and repeat the command, "
-        "or give another folder (--out)"
+        f"cannot write {path}: {reason}; make sure of free space and write permission there and repeat the command, {remedy}"
     )
 
 
 @contextmanager
-def _beside(path: Path, folder: bool = False) -> Iterator[Path]:
+def _beside(path: Path, remedy: str = _ANOTHER_FOLDER, folder: bool = False) -> Iterator[Path]:
     """A temporary file, or folder, beside `path`: removed at the end unless it was renamed; OSError becomes DiskError."""
     temporary: Path | None = None
     try:
@@ -196,7 +197,7 @@ def _beside(path: Path, folder: bool = False) -> Iterator[Path]:
             temporary = Path(name)
         yield temporary
     except OSError as error:
-        raise not_writable(path, error) from error
+        raise not_writable(path, error, remedy) from error
     finally:
         if temporary is not None and folder:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -7,6 +7,7 @@ Exit codes: 0 success; 1 the forecast's interval missed (with --strict); 2 the u
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import warnings
@@ -27,6 +28,7 @@ from testbed.cli import (
 )
 from testbed.cli.help import HelpfulCommand, HelpfulGroup
 from testbed.cli.output import console, errors, show_warning
+from testbed.cli.signs import show_every_sign
 from testbed.errors import TestbedError
 from testbed.registry import allow_code
 
@@ -74,7 +76,11 @@ def begin(
 def main() -> NoReturn:
     """Run the command line; a TestbedError becomes one message on stderr, without a traceback."""
     gc.set_threshold(200_000)  # the default spends a tenth of a short command on modules, which are never garbage
+    for stream in (sys.stdout, sys.stderr):
+        show_every_sign(stream)
     signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _hung_up)
     warnings.showwarning = show_warning
     try:
         code = app(standalone_mode=False)
@@ -102,4 +108,12 @@ def main() -> NoReturn:
 
 
 def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _hung_up(*_: object) -> NoReturn:
+    """Stop as at Ctrl-C; the terminal is closed, and writing to it would be an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     raise KeyboardInterrupt

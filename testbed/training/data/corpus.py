@@ -1,6 +1,6 @@
 """A text corpus on disk: documents split, tokenised and cached once, then memory-mapped.
 
-The cache folder is `$TESTBED_CACHE` or ~/.cache/testbed. An entry is named by the hash of its documents
+They are kept in the cache (see `cache`). An entry is named by the hash of its documents
 and tokenizer, so a changed text makes a new entry. Files are checked against their digests whenever they
 are opened; a damaged or replaced file is prepared again.
 """
@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from testbed.config import Data
 from testbed.errors import DataError, DiskError
 from testbed.files import building, digest, not_writable, write_json
+from testbed.training.data.cache import ANOTHER_CACHE, cache_folder
 from testbed.training.data.documents import Documents
 from testbed.training.data.tokenizers import END, BpeTokenizer, ByteTokenizer, Tokenizer, train_bpe
 
@@ -92,7 +92,7 @@ def check_file(path: Path, sha256: str) -> None:
 
 def write_note(path: Path, value: dict[str, Any]) -> None:
     """Write JSON values with their digest."""
-    write_json(path, value | {"digest": digest(value)})
+    write_json(path, value | {"digest": digest(value)}, ANOTHER_CACHE)
 
 
 def read_note(path: Path) -> dict[str, Any]:
@@ -105,11 +105,6 @@ def read_note(path: Path) -> dict[str, Any]:
     if written != digest(value):
         raise Damaged(f"{path}: damaged (its content does not match its digest)")
     return value
-
-
-def cache_folder() -> Path:
-    """The folder of prepared tokens."""
-    return Path(os.environ.get("TESTBED_CACHE") or Path.home() / ".cache" / "testbed")
 
 
 def _open(label: str, folder: Path) -> Corpus:
@@ -129,14 +124,14 @@ def _clear_away(folder: Path) -> None:
         folder.rename(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "damaged")
     except OSError as error:
         if folder.exists():  # otherwise another process moved it
-            raise not_writable(folder, error) from error
+            raise not_writable(folder, error, ANOTHER_CACHE) from error
     for damaged in folder.parent.glob(f".{folder.name}.*/damaged"):
         shutil.rmtree(damaged.parent, ignore_errors=True)
 
 
 def _build(documents: Documents, config: Data, folder: Path) -> None:
     try:
-        with building(folder) as temporary:
+        with building(folder, ANOTHER_CACHE) as temporary:
             tokenizer = _make_tokenizer(documents, config, temporary)
             _write_tokens(documents, tokenizer, config, temporary)
     except DiskError:

@@ -14,6 +14,7 @@ from testbed.config import Data
 from testbed.errors import DataError
 from testbed.files import replacing
 from testbed.records import DataFacts
+from testbed.training.data.cache import ANOTHER_CACHE
 from testbed.training.data.corpus import Corpus, Damaged, check_file, prepare, read_note, write_note
 from testbed.training.data.documents import open_documents
 from testbed.training.data.order import shuffled
@@ -103,7 +104,7 @@ def _validation_windows(corpus: Corpus, config: Data) -> tuple[NDArray[np.intege
         except Damaged as reason:
             _log.warning("%s; choosing the validation windows again", reason)
     windows, dropped = choose_windows(corpus.train, corpus.val, config.seq_len, config.val_windows, config.source)
-    with replacing(array) as temporary:
+    with replacing(array, ANOTHER_CACHE) as temporary:
         with temporary.open("wb") as file:
             np.save(file, windows, allow_pickle=False)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()

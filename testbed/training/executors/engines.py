@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +15,11 @@ from testbed.records import RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.sweep import Plan, same_kind
 from testbed.training.train import Choice, available_bytes, choose_passes, compiling_pays
+
+_COMPILERS = {  # what it is called, the variable that names one, usual names
+    "cpu": ("C++ compiler", "CXX", "g++", "clang++", "c++"),
+    "cuda": ("C compiler", "CC", "gcc", "clang", "cc"),  # Triton's
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,30 @@ def choose_engines(
 
 
 def _compiles(kind: Sequence[RunSpec], train: Train, device: torch.device) -> bool:
-    """Whether unpacked runs of this kind should be compiled."""
+    """Whether unpacked runs of this kind should be compiled.
+
+    Raises:
+        ConfigError: They have to be, and there is no compiler.
+    """
+    if train.compile is True and not _has_compiler(device):
+        raise ConfigError(
+            f"train.compile: found true, but there is no {_COMPILERS[device.type][0]} on this machine, with which torch.compile "
+            "makes its kernels; install one (for example gcc), or set it to auto"
+        )
     if train.compile != "auto":
         return train.compile
-    return device.type == "cuda" and kind[0].engine.processes == 1 and compiling_pays(sum(spec.flops for spec in kind))
+    return (
+        _has_compiler(device)
+        and device.type == "cuda"
+        and kind[0].engine.processes == 1
+        and compiling_pays(sum(spec.flops for spec in kind))
+    )
+
+
+def _has_compiler(device: torch.device) -> bool:
+    """Whether this machine has what torch.compile calls: the compiler that a variable names, or one of the usual names."""
+    _, variable, *usual = _COMPILERS[device.type]
+    return any(shutil.which(name) for name in filter(None, (os.environ.get(variable), *usual)))
 
 
 def processes(specs: Sequence[RunSpec]) -> int:

@@ -14,6 +14,7 @@ import torch
 from testbed.config import Execution
 from testbed.errors import ConfigError
 from testbed.records import RunSpec
+from testbed.training.executors.cpu_quota import usable_cpus
 from testbed.training.executors.engines import processes
 from testbed.training.executors.executor import Watcher
 from testbed.training.executors.training_run import Outcome
@@ -73,12 +74,13 @@ class LocalExecutor:
 def default_workers(device: torch.device, specs: Sequence[RunSpec] = ()) -> int:
     """One worker a core that this process may use, or a GPU; several a GPU for small runs, where they can share it.
 
+    Cores are counted by `usable_cpus`.
     Without NVIDIA's multi-process service the processes of a GPU take turns, and several are no faster than one.
     """
     if device.type == "cuda":
         small = bool(specs) and max(s.batch_tokens * s.counts.flops_per_token for s in specs) < _FILLING
         return torch.cuda.device_count() * (_SHARING if small and _shares_gpus() else 1)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cpus()
 
 
 def _shares_gpus() -> bool:

@@ -71,7 +71,7 @@ def _watch(other: subprocess.Popen[bytes], over: threading.Event) -> None:
 def main() -> None:
     """Train as process RANK of the run; the arguments are FOLDER RUN_ID DEVICE RANK MEETING."""
     folder, run_id, kind, rank, meeting = sys.argv[1:]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # rank 0 gets the request to stop, and passes it on
     threading.Thread(target=_end_with_input, daemon=True).start()
     device = torch.device(kind, int(rank)) if kind == "cuda" else torch.device(kind)

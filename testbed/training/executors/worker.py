@@ -46,8 +46,14 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("testbed").setLevel(logging.INFO)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # the last is Slurm's, to all of a job
-        signal.signal(number, lambda *_: stop.set())
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGUSR2,
+    ):  # the last is Slurm's, to all of a job
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, lambda *_: stop.set())
     orders: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_listen, args=(orders, stop), daemon=True).start()
     device = choose_device(device_name)
