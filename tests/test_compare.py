@@ -201,11 +201,11 @@ def test_laws_that_cannot_be_fitted_are_rows_with_a_reason():
 
 
 def test_laws_that_the_table_does_not_determine_are_dropped():
-    found = compare(["hoffmann", "kaplan_d"], runs(40, n=(1e8, 4e8)), TARGET, n_boot=60)
+    found = compare(["hoffmann", "kaplan_d"], runs(40, n=(1e8, 4e8)), TARGET, n_boot=30)
     assert "converged in only" in found.dropped["hoffmann"]
     assert found.recommended == "kaplan_d"
     assert "hoffmann is not identified" in found.reason
-    none = compare(["hoffmann"], runs(40, n=(1e8, 4e8)), TARGET, n_boot=60)
+    none = compare(["hoffmann"], runs(40, n=(1e8, 4e8)), TARGET, n_boot=30)
     assert none.recommended is None
     assert "not determine their parameters" in none.sentences()[0]
     assert none.target is not None

@@ -142,12 +142,13 @@ def test_a_difference_that_is_told_is_told_by_four_studies_of_five() -> None:
 
 
 @pytest.mark.slow
-def test_plan_power_says_under_what_and_what_it_cannot_tell(tiny_toml: Path) -> None:
+def test_plan_power_says_under_what_and_what_it_cannot_tell(tiny_toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.analysis.design.power._STUDIES_A_DIFFERENCE", 200)
     one = ("--set", 'forecast.laws=["hoffmann"]')
     text = run("plan", tiny_toml, "--power", "--noise", ".004", *one)
     assert "under the prior" in text and "cannot tell" in text and "noise" in text
     truth = "hoffmann:A=30,B=900,E=1.2,alpha=.35,beta=.45"
-    found = json.loads(run("plan", tiny_toml, "--power", "--noise", ".004", "--truth", truth, "--json"))
+    found = json.loads(run("plan", tiny_toml, "--power", "--noise", ".004", "--truth", truth, "--json", *one))
     assert set(found["parameters"]) == {"alpha", "beta", "E"}
     assert found["parameters"]["alpha"]["value"] == pytest.approx(0.35, rel=1e-4)
     assert found["target"]["half_width"] > 0
