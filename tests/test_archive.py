@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """A whole study: grid, seal, target, verdict, page; with a lock, a log, weights and rubbish beside its records."""
-    folder, _ = sweep_of(TINY.replace("bootstrap = 100", "bootstrap = 20"), tmp_path_factory.mktemp("archive") / "tiny")
+    folder, _ = sweep_of(TINY, tmp_path_factory.mktemp("archive") / "tiny")
     finish_by_law(folder, folder.of_role("grid"))
     study = Study(folder)
     study.seal()
