@@ -40,10 +40,13 @@ def same(first, again):
     assert np.array_equal(again.validation(), first.validation())
 
 
-@pytest.mark.parametrize("name", ["train.bin", "val.bin", "meta.json", "windows-64-16.npy", "windows-64-16.json"])
+WINDOWS = ("windows-64-16.npy", "windows-64-16.json")  # of the first rules
+
+
+@pytest.mark.parametrize("name", ["train.bin", "val.bin", "meta.json", "val-cuts.npy", *WINDOWS])
 @pytest.mark.parametrize("damage", [truncate, flip, empty, remove])
 def test_what_was_damaged_is_prepared_again(small, cache, caplog, name, damage):
-    config = text_data(small, val_windows=16)
+    config = text_data(small, val_windows=16, rules=1 if name in WINDOWS else 2)
     first = open_source(config)
     tokens = np.array(first.tokens)
     (folder,) = cache.iterdir()

@@ -77,6 +77,7 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _axes_have_accepted_values(self) -> Self:
+        axes(self.target.at if self.target else {})  # each leaf is a list of values
         for key, values in axes(self.grid.vary).items():
             for value in values:
                 self.at({key: value})  # the rules of the key itself

@@ -60,7 +60,17 @@ class Data(OpenTable):
     tokenizer: Literal["bytes", "bpe"] = Field("bytes", description='"bytes" or "bpe" (trained on the source)')
     vocab_size: Count | None = Field(None, description='vocabulary of the "bpe" tokenizer, 257 to 1M')
     max_tokens: Count | None = Field(None, description="largest number of tokens to prepare")
-    val_windows: int = Field(1024, ge=8, le=65536, description="frozen validation windows of seq_len tokens")
+    val_windows: int = Field(1024, ge=8, le=65536, description="frozen validation windows of seq_len tokens, at most")
+    val_share: Annotated[float, Later] = Field(0.05, gt=0, le=0.5, description="part of the text kept for validation")
+    separator: Annotated[str | None, Later] = Field(
+        None, description='text that ends documents; "<|endoftext|>" and the like are recognised, "" is for none'
+    )
+    text_field: Annotated[Text | None, Later] = Field(
+        None, description="field of JSON, CSV or parquet that holds the text; found by its name if not given"
+    )
+    skip_bad: Annotated[float, Later] = Field(
+        0.01, ge=0, description="documents that cannot be read and may be passed over: a share below 1, or a count"
+    )
     repeat: bool = Field(False, description="allow a run to see its data more than once")
     unique_tokens: Annotated[Count | None, Later] = Field(
         None, description="train on this many distinct tokens, repeated as often as a run needs"

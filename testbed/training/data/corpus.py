@@ -1,4 +1,4 @@
-"""A text corpus on disk: documents split, tokenised and cached once, then memory-mapped.
+"""A text corpus on disk: prepared once (see `preparing`), then memory-mapped.
 
 They are kept in the cache (see `cache`). An entry is named by the hash of its documents
 and tokenizer, so a changed text makes a new entry. Files are checked against their digests whenever they
@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +24,10 @@ from testbed.errors import DataError, DiskError
 from testbed.files import building, digest, not_writable, write_json
 from testbed.training.data.cache import ANOTHER_CACHE, cache_folder
 from testbed.training.data.documents import Documents
-from testbed.training.data.tokenizers import END, BpeTokenizer, ByteTokenizer, Tokenizer, train_bpe
-
-_FORMAT = 2
-_BATCH = 1 << 22  # bytes tokenised at a time
-_VAL_SHARE = 20  # one document in 20 is kept for validation
+from testbed.training.data.inventory import Inventory
+from testbed.training.data.preparing import CUTS, recipe, write_corpus
+from testbed.training.data.shards import IdTokenizer
+from testbed.training.data.tokenizers import BpeTokenizer, ByteTokenizer, Tokenizer
 
 _log = logging.getLogger("testbed")
 
@@ -41,7 +38,11 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Memory-mapped tokens [n], uint16 or uint32, of the training and the validation split."""
+    """Memory-mapped tokens [n], uint16 or uint32, of the training and the validation split.
+
+    At the positions `val_cuts` of `val` the text does not go on: what stands before each is from another place. `made_of`
+    is what the preparation has found (see `Inventory`), None under the rules of the first format.
+    """
 
     folder: Path
     label: str
@@ -49,6 +50,8 @@ class Corpus:
     train: NDArray[np.integer]
     val: NDArray[np.integer]
     train_sha256: str
+    val_cuts: NDArray[np.int64]
+    made_of: Inventory | None
 
 
 def prepare(documents: Documents, config: Data) -> Corpus:
@@ -57,8 +60,14 @@ def prepare(documents: Documents, config: Data) -> Corpus:
     Raises:
         DataError: the cached copy is damaged and the documents can no longer be read.
     """
-    recipe = {"format": _FORMAT, "bpe": config.vocab_size, "max_tokens": config.max_tokens}
-    folder = cache_folder() / f"corpus-{digest({**recipe, 'documents': documents.key()})[:24]}"
+    folder = cache_folder() / f"corpus-{digest({**recipe(config), 'documents': documents.key()})[:24]}"
+    corpus = _prepared(documents, config, folder)
+    if corpus.made_of is not None:
+        corpus.made_of.check(config.skip_bad, documents.label)
+    return corpus
+
+
+def _prepared(documents: Documents, config: Data, folder: Path) -> Corpus:
     if folder.exists():
         try:
             return _open(documents.label, folder)
@@ -112,10 +121,16 @@ def _open(label: str, folder: Path) -> Corpus:
     dtype, digests = np.dtype(meta["dtype"]), meta["digests"]
     for name, sha256 in digests.items():
         check_file(folder / name, sha256)
-    tokenizer: Tokenizer = ByteTokenizer() if meta["tokenizer"] == "bytes" else BpeTokenizer(folder / "tokenizer.json")
+    tokenizer: Tokenizer
+    if meta["tokenizer"] == "ids":
+        tokenizer = IdTokenizer(meta["vocab_size"])
+    else:
+        tokenizer = ByteTokenizer() if meta["tokenizer"] == "bytes" else BpeTokenizer(folder / "tokenizer.json")
+    cuts = np.load(folder / CUTS, allow_pickle=False) if CUTS in digests else np.empty(0, np.int64)
+    made_of = Inventory.model_validate(meta["made_of"]) if "made_of" in meta else None
     train = np.memmap(folder / "train.bin", dtype, "r")
     val = np.memmap(folder / "val.bin", dtype, "r")
-    return Corpus(folder, label, tokenizer, train, val, digests["train.bin"])
+    return Corpus(folder, label, tokenizer, train, val, digests["train.bin"], cuts, made_of)
 
 
 def _clear_away(folder: Path) -> None:
@@ -132,77 +147,7 @@ def _clear_away(folder: Path) -> None:
 def _build(documents: Documents, config: Data, folder: Path) -> None:
     try:
         with building(folder, ANOTHER_CACHE) as temporary:
-            tokenizer = _make_tokenizer(documents, config, temporary)
-            _write_tokens(documents, tokenizer, config, temporary)
+            write_note(temporary / "meta.json", write_corpus(documents, config, temporary))
     except DiskError:
         if not (folder / "meta.json").exists():  # otherwise another process built the same corpus first
             raise
-
-
-def _make_tokenizer(documents: Documents, config: Data, folder: Path) -> Tokenizer:
-    if config.vocab_size is None:
-        return ByteTokenizer()
-    path = folder / "tokenizer.json"
-    train_bpe((text for split, text in _split(documents) if split == "train"), config.vocab_size, path)
-    return BpeTokenizer(path)
-
-
-def _write_tokens(documents: Documents, tokenizer: Tokenizer, config: Data, folder: Path) -> None:
-    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-    written = {"train": 0, "val": 0}
-    hashes = {"train": hashlib.sha256(), "val": hashlib.sha256()}
-    limit = math.inf if config.max_tokens is None else config.max_tokens
-    with (folder / "train.bin").open("wb") as train, (folder / "val.bin").open("wb") as val:
-        files: dict[str, BinaryIO] = {"train": train, "val": val}
-        for split, batch in _batches(_split(documents), min(_BATCH, limit), lambda: written["train"] >= limit):
-            for ids in tokenizer.encode(batch):
-                tokens = np.append(ids, END).astype(dtype)
-                files[split].write(tokens.tobytes())
-                hashes[split].update(tokens.tobytes())
-                written[split] += len(tokens)
-    for split, count in written.items():
-        if count == 0:
-            raise DataError(
-                f"{documents.label}: no documents fell into the {split} split (one in {_VAL_SHARE} goes to validation, "
-                "chosen by hash); give more text"
-            )
-    digests = {f"{split}.bin": content.hexdigest() for split, content in hashes.items()}
-    if (folder / "tokenizer.json").exists():
-        digests["tokenizer.json"] = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
-    write_note(
-        folder / "meta.json",
-        {
-            "label": documents.label,
-            "tokenizer": tokenizer.label,
-            "dtype": dtype.name,
-            "train_tokens": written["train"],
-            "val_tokens": written["val"],
-            "digests": digests,
-        },
-    )
-
-
-def _split(documents: Documents) -> Iterator[tuple[str, bytes]]:
-    """Each document with its split, by the hash of its content: copies of a document are on one side."""
-    for document in documents:
-        lot = int.from_bytes(hashlib.sha256(document).digest()[-4:], "big")
-        yield ("val" if lot % _VAL_SHARE == 0 else "train"), document
-
-
-def _batches(
-    documents: Iterator[tuple[str, bytes]], size: float, enough: Callable[[], bool]
-) -> Iterator[tuple[str, list[bytes]]]:
-    """Documents of one split in batches of about `size` bytes, each split in its own order, until `enough()`."""
-    waiting: dict[str, list[bytes]] = {"train": [], "val": []}
-    held = {"train": 0, "val": 0}
-    for split, document in documents:
-        waiting[split].append(document)
-        held[split] += len(document)
-        if held[split] >= size:
-            yield split, waiting[split]
-            waiting[split], held[split] = [], 0
-            if enough():
-                break
-    for split, batch in waiting.items():
-        if batch:
-            yield split, batch

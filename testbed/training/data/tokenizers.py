@@ -30,8 +30,8 @@ class Tokenizer(Protocol):
         """Ids of each document, without the document end."""
         ...
 
-    def byte_lengths(self) -> NDArray[np.int64]:
-        """Bytes of text that each id stands for [vocab_size]; 0 for the document end of "bpe"."""
+    def byte_lengths(self) -> NDArray[np.int64] | None:
+        """Bytes of text that each id stands for [vocab_size]; 0 for the document end of "bpe"; None where that is unknown."""
         ...
 
     def as_json(self) -> str:
