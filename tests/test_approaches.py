@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.spatial import ConvexHull
 
-from testbed.analysis.fit.approaches import approach_1, approach_2
+from testbed.analysis.fit.approaches import approach_1, approach_2, side_by_side
 from testbed.analysis.fit.approaches.isoflop import budgets_of
 from testbed.errors import ConfigError, TableError
 from tests.helpers.public_tables import SHARED, needs_shared
@@ -287,20 +287,54 @@ def test_the_hull_is_the_lower_convex_hull():
         assert int(np.argmin(((points - corner) ** 2).sum(axis=1))) in corners
 
 
+def straight(run, n, ends, losses):
+    """A curve that is a line in logarithms, of five rows."""
+    share = np.linspace(0, 1, 5)
+    tokens, loss = (np.exp(np.log(low) + share * np.log(high / low)) for low, high in (ends, losses))
+    return pd.DataFrame({"run": run, "n": n, "tokens": tokens, "loss": loss})
+
+
 def test_pointwise_takes_the_best_curve_at_each_budget():
-    table = pd.DataFrame(
-        {
-            "run": ["a", "a", "b", "b"],
-            "n": [1e6, 1e6, 1e7, 1e7],
-            "tokens": [1e8, 1e10, 1e7, 1e9],
-            "loss": [4.0, 3.0, 5.0, 2.0],
-        }
-    )
-    found = approach_1(table, budgets=3, n_boot=0).optima
-    assert found["flops"].to_numpy() == pytest.approx([6e14, 6e15, 6e16])
-    assert list(found["run"]) == ["a", "b", "b"]
-    assert found["loss"].to_numpy() == pytest.approx([4.0, 10**0.5, 2.0])
-    assert found["tokens"].to_numpy() == pytest.approx([1e8, 1e8, 1e9])
+    parts = [
+        straight("a", 1e6, (1e8, 1e10), (4.0, 3.0)),
+        straight("b", 1e7, (1e7, 1e9), (5.0, 2.0)),
+        straight("c", 1e8, (1e8, 1e10), (3.0, 1.0)),
+    ]
+    found = approach_1(pd.concat(parts, ignore_index=True), budgets=5, n_boot=0).optima
+    assert found["flops"].to_numpy() == pytest.approx([6e14, 6e15, 6e16, 6e17, 6e18])
+    assert list(found["run"]) == ["a", "b", "b", "c", "c"]
+    assert found["loss"].to_numpy() == pytest.approx([4.0, 10**0.5, 2.0, 3.0**0.5, 1.0])
+    assert found["tokens"].to_numpy() == pytest.approx([1e8, 1e8, 1e9, 1e9, 1e10])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_cells_are_no_training_curves(rows):
+    """Sizes that happen to stand in some budgets, as of an IsoFLOP table, or runs of a few horizons."""
+    table = pd.concat([straight(f"r{k}", n, (20 * n, 100 * n), (3.5, 3.0)) for k, n in enumerate((1e7, 3e7, 1e8, 3e8))])
+    with pytest.raises(TableError, match=r"no training curves|0 of 4 runs have 5 rows or more"):
+        approach_1(table.groupby("run").head(rows))
+
+
+def test_an_envelope_of_two_sizes_is_refused():
+    parts = [
+        straight("a", 1e6, (1e8, 1e10), (4.0, 3.0)),
+        straight("b", 1e7, (1e7, 1e9), (5.0, 2.0)),
+        straight("c", 3e7, (4e6, 3e8), (9.0, 8.0)),
+    ]
+    with pytest.raises(TableError, match="the envelope of the 3 curves is of 2 sizes"):
+        approach_1(pd.concat(parts, ignore_index=True))
+
+
+def test_all_approaches_count_flops_alike():
+    """A table whose own FLOPs, those of its budgets, have the head in: up to 30 % more than 6 N D."""
+    table = isoflops().assign(flops=np.repeat(BUDGETS, 9))
+    table["tokens"] /= 1 + 0.3 * (table["n"] / table["n"].min()) ** -0.3
+    found = side_by_side(table, n_boot=50)
+    rows = found.table.set_index("approach")
+    assert (rows["a"] + rows["b"]).to_numpy() == pytest.approx(1.0)
+    assert (6 * rows["n"] * rows["tokens"]).to_numpy() == pytest.approx(found.flops, rel=0.02)
+    assert "flops is 1." in found.notes[0]
+    assert side_by_side(isoflops(), n_boot=50).notes == ()
 
 
 def test_runs_without_curves_are_refused_but_have_a_hull():

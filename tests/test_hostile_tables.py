@@ -55,7 +55,8 @@ def test_what_can_be_fitted_is_fitted_and_doubted_to_the_end_of_the_way(name):
     assert np.isfinite(frame.select_dtypes("number")).all(axis=None)
     assert frame["obs_ci_lower"][0] < frame["mean"][0] < frame["obs_ci_upper"][0]
     for method in ("percentile", "bca"):
-        assert (fit.conf_int(0.1, method)["low"] <= fit.conf_int(0.1, method)["high"]).all()
+        bounds = fit.conf_int(0.1, method)  # not numbers where too few of the resamples converged
+        assert ((bounds["low"] <= bounds["high"]) | bounds.isna().all(axis=1)).all()
     assert compare(["hoffmann", "hoffmann_tied"], changed, target=TARGET, n_boot=40).to_dict()["laws"]
 
 

@@ -135,12 +135,14 @@ def approaches(
         chosen.rows, law=law, budgets=budgets, columns=chosen.columns, n_boot=bootstrap, seed=seed, where=chosen.where
     )
     if as_json:
-        print_json({"approaches": frame_rows(found.table), "refused": found.refused})
+        warnings = [finding.to_dict() for finding in found.warnings]
+        print_json({"approaches": frame_rows(found.table), "refused": found.refused, "warnings": warnings})
         return
-    print_notes(chosen.notes)
+    print_notes((*chosen.notes, *found.notes))
     print_table(approaches_table(found))
     for approach, reason in found.refused.items():
         console.say(f"{approach}: {reason}")
+    print_warnings(found.warnings)
 
 
 COMMANDS = (compare, backtest, approaches)

@@ -60,7 +60,7 @@ def fit(
 ) -> None:
     """Fit a law to a table of runs."""
     from testbed.analysis.fit import fit_law
-    from testbed.analysis.fit.document import summary_dict, to_dict
+    from testbed.analysis.fit.document import ends, summary_dict, to_dict
     from testbed.files import write_json
 
     allow_laws(law)
@@ -85,7 +85,7 @@ def fit(
     findings = fitted.diagnostics(chosen.rows)
     bounds = fitted.conf_int(1 - level, interval)  # type: ignore[arg-type]
     notes = {
-        "intervals": {name: [row.low, row.high] for name, row in bounds.iterrows()},
+        "intervals": ends(bounds),
         "warnings": [finding.to_dict() for finding in findings],
     }
     if out is not None:

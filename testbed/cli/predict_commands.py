@@ -25,11 +25,12 @@ def predict_from(
             "or --at TABLE"
         )
     from testbed.analysis.fit.diagnostics import far_target
+    from testbed.analysis.fit.diagnostics.differences import rows_differ
 
     points = _rows_at(fit, columns, at)
     prediction = fit.get_prediction(points, level=level, seeds=seeds)
     frame = prediction.summary_frame(level)
-    findings = far_target(prediction)
+    findings = (*far_target(prediction), *rows_differ(fit))
     rows = [_prediction_row(row, fit.law.response, level) for row in frame.to_dict("records")]
     if as_json:
         inputs = frame_rows(points[[c for c in points if c in fit.law.columns]])
@@ -60,15 +61,21 @@ def frontier(
     fit = read_fit(path)
     served = 0.0 if inference_tokens is None else number(inference_tokens, "--inference-tokens")
     best = fit.frontier([number(c, "--flops") for c in flops], level, served)
+    from testbed.analysis.fit.diagnostics import carried, far_answer
+
+    what = "the optimum" if len(best) == 1 else "an optimum"
+    findings = (*carried(fit), *far_answer(fit, what, best["n"].to_numpy(), best["tokens"].to_numpy()))
     if as_json:
         rows = frame_rows(best)
-        print_json({"law": fit.law.name, "level": level, **(rows[0] if len(rows) == 1 else {"rows": rows})})
+        head = {"law": fit.law.name, "level": level, "warnings": [finding.to_dict() for finding in findings]}
+        print_json(head | (rows[0] if len(rows) == 1 else {"rows": rows}))
         return
     from testbed.analysis.report.study.tables import frontier_table
 
     print_table(frontier_table(best, level))
     if best["n"].isna().any():
         console.say("a row without numbers: the law has no optimum there; its loss keeps falling towards one end")
+    print_warnings(findings)
 
 
 def solve(
@@ -82,7 +89,9 @@ def solve(
 ) -> None:
     """Compute what a loss costs: tokens at a size, parameters at tokens, or FLOPs on the frontier."""
     fit = read_fit(path)
-    found = fit.solve(loss, level, **target_columns(params, tokens, at))
+    given = target_columns(params, tokens, at)
+    found = fit.solve(loss, level, **given)
+    findings = _about_a_solution(fit, found, given)
     ends = [None if end != end or abs(end) == float("inf") else float(end) for end in (found.low, found.high)]
     value = float(found.value) if abs(found.value) != float("inf") else None
     if as_json:
@@ -95,6 +104,7 @@ def solve(
                 "interval": ends,
                 "level": level,
                 "reached": share,
+                "warnings": [finding.to_dict() for finding in findings],
             }
         )
         return
@@ -104,7 +114,10 @@ def solve(
         console.say(f"{fit.law.name} never reaches {loss:g} that way")
     else:
         low, high = ("infinite" if end is None else show_count(end) for end in ends)
-        console.say(f"{found.name}: {show_count(value)}  ({100 * level:.0f} % interval {low} to {high})")
+        known = found.low == found.low and found.high == found.high
+        interval = f"{100 * level:.0f} % interval {low} to {high}" if known else "no interval is known"
+        console.say(f"{found.name}: {show_count(value)}  ({interval})")
+    print_warnings(findings)
 
 
 def plot(
@@ -119,11 +132,14 @@ def plot(
     level: Level = 0.9,
 ) -> None:
     """Draw a fit: iso-loss contours, IsoFLOP slices, residuals, profiles, resamples, extrapolation."""
+    from testbed.analysis.fit.diagnostics import carried
     from testbed.analysis.report.fit.fit_figures import save_figures
 
     target = target_columns(params, tokens, None) or None
-    for written in save_figures(read_fit(path), out, figure=figure, level=level, target=target):
+    fit = read_fit(path)
+    for written in save_figures(fit, out, figure=figure, level=level, target=target):
         console.say(f"written: {written}")
+    print_warnings(carried(fit))
 
 
 def read_fit(path: Path) -> Any:
@@ -145,6 +161,21 @@ def read_fit(path: Path) -> Any:
     if not isinstance(document, dict):
         raise TableError(f"{path}: no fit in it; testbed fit TABLE -o FIT.json writes one")
     return Fit.from_dict(document, str(path))
+
+
+def _about_a_solution(fit: Any, found: Any, given: dict[str, float]) -> tuple[Any, ...]:
+    """The doubts of the fit, and how far the solution lies from its rows."""
+    from testbed.analysis.fit.diagnostics import carried, far_answer
+
+    value = float(found.value)
+    if found.name == "flops" and 0 < value < float("inf"):
+        best = fit.frontier([value])
+        at = {name: float(best[name].iloc[0]) for name in ("n", "tokens")}
+    else:
+        at = {**given, str(found.name): value}
+    if not {"n", "tokens"} <= set(at):
+        return carried(fit)
+    return (*carried(fit), *far_answer(fit, "the solution", [at["n"]], [at["tokens"]]))
 
 
 def _rows_at(fit: Any, columns: dict[str, float], at: Path | None) -> Any:

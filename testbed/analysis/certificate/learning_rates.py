@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from testbed.analysis.certificate.corners import Corner
 from testbed.analysis.certificate.valley import Valley, vertices
 from testbed.analysis.fit import Fit
+from testbed.analysis.fit.intervals import percentiles
 from testbed.analysis.forecast import fit_laws, follows_from_n_and_tokens
 from testbed.config import ForecastSettings
 from testbed.records import Interval, Record
@@ -196,8 +197,8 @@ def _trend(optimum: Array, varied: list[int], ends: list[float], level: float) -
 
 
 def _interval(fit: Fit, parameter: str, level: float) -> Interval:
-    low, high = fit.interval(parameter, level)
-    return Interval(low=low, high=high, level=level)
+    bounds = percentiles(fit, level)
+    return Interval(low=float(bounds["low"][parameter]), high=float(bounds["high"][parameter]), level=level)
 
 
 def _bias(fit: Fit, corrected: Fit, target: tuple[float, float] | None, excess: float | None) -> float | None:

@@ -16,6 +16,7 @@ from testbed.analysis.design.choice import largest_run, one_by_one
 from testbed.analysis.design.posterior import posterior_belief
 from testbed.analysis.design.prior import check_columns, prior_belief
 from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.fit.diagnostics import carried
 from testbed.analysis.fit.prediction.predict import student
 from testbed.analysis.laws import find_law
 from testbed.errors import ConfigError
@@ -174,7 +175,8 @@ def suggest_for_table(
     found = suggest_from_fit(fit, candidates, full, budget=budget, runs=runs, level=level)
     return found, [
         f"{where}: {fit.nobs} points of {fit.n_runs} runs, {law}; every suggested run stands alone and takes 6 N D FLOPs, at "
-        "most half of the target's"
+        "most half of the target's",
+        *(f"{finding.code}: {finding.message}" for finding in carried(fit)),
     ]
 
 

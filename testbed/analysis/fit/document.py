@@ -45,7 +45,7 @@ def summary_dict(fit: Estimate, level: float) -> dict[str, Any]:
     return {
         "law": _law_name(fit.law),
         "params": fit.theta,
-        "intervals": None if bounds is None else {name: [row.low, row.high] for name, row in bounds.iterrows()},
+        "intervals": None if bounds is None else ends(bounds),
         "level": level,
         "objective": fit.objective,
         "loss": fit.loss,
@@ -61,6 +61,14 @@ def summary_dict(fit: Estimate, level: float) -> dict[str, Any]:
         "n_points": fit.nobs,
         "n_runs": fit.n_runs,
         "columns": fit.columns,
+    }
+
+
+def ends(bounds: pd.DataFrame) -> dict[str, list[float | None]]:
+    """Low and high of each parameter as JSON values: None where an end is infinite or not known."""
+    return {
+        str(name): [float(end) if math.isfinite(end) else None for end in (row.low, row.high)]
+        for name, row in bounds.iterrows()
     }
 
 

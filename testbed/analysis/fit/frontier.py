@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from testbed.analysis.fit.diagnostics.ladder import refuse_ladder
 from testbed.analysis.fit.estimate import Estimate
+from testbed.analysis.fit.intervals import resamples_hold
 from testbed.errors import ConfigError
 
 Array = NDArray[np.float64]
@@ -25,20 +27,24 @@ _REACH = 40.0  # natural logs beyond the fitted range within which a loss is sea
 def frontier(fit: Estimate, flops: ArrayLike, level: float = 0.9, inference_tokens: float = 0.0) -> pd.DataFrame:
     """The N, D that reach the lowest loss for training FLOPs 6 N D (arXiv:2203.15556, section 3.3), one row a budget.
 
-    Columns flops, n, tokens, tokens_per_param, loss, each but the first with _low and _high. With
+    Columns flops, n, tokens, tokens_per_param, loss, each but the first with _low and _high (nan where fewer than
+    half of the resamples converged), and gap_decades, the compute beyond the largest fitted run in decades. With
     `inference_tokens` T the budget also pays 2 N T for serving them (arXiv:2401.00448, eq. 1). Where the
     law has no optimum within 1e-8 to 1e10 tokens a parameter the row is nan; resamples without one are
     left out of the interval.
 
     Raises:
         ConfigError: The law is not of loss by n and tokens, or a budget is not above 0.
+        TableError: All rows lie on one line of N and D, such as D = 20 N, so there is no optimum to be known.
     """
     _need_sizes(fit, "a frontier")
+    refuse_ladder(fit, "frontier")
     budgets = np.atleast_1d(np.asarray(flops, np.float64))
     if not (np.isfinite(budgets) & (budgets > 0)).all() or inference_tokens < 0:
         raise ConfigError(f"flops: found {budgets.min():g}; accepted: finite numbers above 0")
-    rows = [_optimum(fit, budget, level, inference_tokens) for budget in budgets]
-    return pd.DataFrame(rows)
+    rows = pd.DataFrame([_optimum(fit, budget, level, inference_tokens) for budget in budgets])
+    largest = float((6 * fit.rows.columns["n"] * fit.rows.columns["tokens"]).max())
+    return rows.assign(gap_decades=np.maximum(np.log10(6 * rows["n"] * rows["tokens"] / largest), 0.0))
 
 
 def solve(fit: Estimate, response: float, given: Mapping[str, float], level: float = 0.9) -> pd.Series[float]:
@@ -49,6 +55,7 @@ def solve(fit: Estimate, response: float, given: Mapping[str, float], level: flo
 
     Raises:
         ConfigError: More than one column is missing (and not exactly n and tokens), or one is unknown.
+        TableError: All rows lie on one line of N and D, such as D = 20 N, so neither's effect is known.
     """
     missing = [name for name in fit.law.columns if name not in given]
     unknown = sorted(set(given) - set(fit.law.columns))
@@ -57,6 +64,7 @@ def solve(fit: Estimate, response: float, given: Mapping[str, float], level: flo
             f"solve: {fit.law.name} has columns {', '.join(fit.law.columns)}, given: {', '.join(given) or 'none'}; "
             "accepted: all but one"
         )
+    refuse_ladder(fit, "solve")
     thetas = _thetas(fit)
     if len(missing) == 2:
         costs = _frontier_cost(fit, thetas, response)
@@ -157,7 +165,7 @@ def _thetas(fit: Estimate) -> Array:
 def _ends(fit: Estimate, values: Array, level: float) -> tuple[float, float]:
     """Percentiles of values above 0 [1 + n_boot], their spread about the first inflated for the finite number of seeds."""
     drawn = values[1:][~np.isnan(values[1:])]
-    if drawn.size == 0 or not np.isfinite(values[0]):
+    if drawn.size == 0 or not np.isfinite(values[0]) or not resamples_hold(fit):
         return np.nan, np.nan
     with np.errstate(all="ignore"):
         widened = values[0] * (drawn / values[0]) ** fit.rows.inflation

@@ -24,10 +24,13 @@ Method = Literal["percentile", "bca", "profile"]
 _WIDEST = 64.0  # standard errors within which a profile's ends are searched
 _NEAREST = 3  # nearest resamples that a profile's solves also start from
 LEAST_RESAMPLES = 20
+_LEAST_CONVERGED = 0.5  # of the resamples, below which their percentiles are no interval
 
 
 def intervals(fit: Estimate, level: float, method: Method) -> pd.DataFrame:
     """Columns low and high, a row a parameter; a parameter that is held has its value in both.
+
+    By resampling they are nan where the fits of fewer than half of the resamples converged.
 
     Raises:
         ConfigError: `level` or `method` is unknown, or the fit has too few resamples for an interval by them.
@@ -38,6 +41,23 @@ def intervals(fit: Estimate, level: float, method: Method) -> pd.DataFrame:
     if method not in ways:
         raise ConfigError(f"method: found {method!r}; accepted: {', '.join(ways)}")
     low, high = ways[method](fit, level)
+    if method != "profile" and not resamples_hold(fit):
+        held = np.array([name in fit.fixed for name in fit.theta])
+        low, high = np.where(held, low, np.nan), np.where(held, high, np.nan)
+    return _frame(fit, low, high)
+
+
+def percentiles(fit: Estimate, level: float) -> pd.DataFrame:
+    """Columns low and high of all resamples, whether or not their fits converged."""
+    return _frame(fit, *_percentile(fit, level))
+
+
+def resamples_hold(fit: Estimate) -> bool:
+    """Whether enough of the resamples' fits converged for their percentiles to be an interval."""
+    return len(fit.resamples) == 0 or float(fit.resamples_converged.mean()) >= _LEAST_CONVERGED
+
+
+def _frame(fit: Estimate, low: Array, high: Array) -> pd.DataFrame:
     signed = np.array([p.role == "real" for p in fit.law.parameters])
     return pd.DataFrame({"low": np.where(signed, low, np.maximum(low, 0)), "high": high}, index=list(fit.theta))
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from testbed.analysis.laws import Law
 from testbed.errors import TableError
 from testbed.points import column_named
-from testbed.points.expressions import columns_of, parse
+from testbed.points.expressions import columns_of, parse, quoted
 
 Codes = NDArray[np.intp]
 
@@ -136,6 +136,17 @@ def sources(mapped: Iterable[str]) -> set[str]:
         except TableError:
             continue
     return used
+
+
+def as_expression(source: str) -> str:
+    """A mapped column as an expression writes it: its name, in backticks where needed, or the expression in parentheses."""
+    if not set(source) & set("+-*/"):
+        return quoted(source)
+    try:
+        parse(source, "the mapping")
+    except TableError:
+        return quoted(source)
+    return f"({source})"
 
 
 def _ranked(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from testbed.analysis.fit import fit_law
+from testbed.analysis.fit.intervals import percentiles
 from testbed.analysis.laws import find_law
 from testbed.config import ForecastSettings
 from testbed.records import Entropy, Interval
@@ -50,4 +51,5 @@ def _bounds(name: str, grid: pd.DataFrame, settings: ForecastSettings) -> tuple[
     if too_small or all(parameter.name != "E" for parameter in law.parameters):
         return None
     fit = fit_law(law, grid, delta=settings.delta, replicates="mean", n_boot=settings.bootstrap, seed=settings.seed)
-    return fit.interval("E", settings.level)
+    bounds = percentiles(fit, settings.level)
+    return float(bounds["low"]["E"]), float(bounds["high"]["E"])

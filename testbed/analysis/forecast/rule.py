@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from testbed.analysis.fit import Fit, fit_law
+from testbed.analysis.fit.intervals import percentiles
 from testbed.analysis.forecast.baselines import baselines
 from testbed.analysis.forecast.combination import combine, resampling_sd
 from testbed.analysis.forecast.entropy import entropy
@@ -262,8 +263,8 @@ def _run_sd(pooled: float, where: str) -> float:
 def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:
     entropy = None
     if "E" in fit.params:
-        low, high = fit.interval("E", level)
-        entropy = Interval(low=low, high=high, level=level)
+        bounds = percentiles(fit, level)
+        entropy = Interval(low=float(bounds["low"]["E"]), high=float(bounds["high"]["E"]), level=level)
     return LawForecast(
         law=fit.law.name,
         params=fit.theta,

@@ -22,7 +22,8 @@ from testbed.points import TableLike, as_table, fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
-_FEWEST = 3  # budgets: a line through two has no error to show
+_FEWEST = 3  # budgets, curves, sizes: a line through two has no error to show
+_CURVE = 5  # rows of a run that make a training curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,8 @@ def approach_1(
 ) -> Allocation:
     """The lower envelope of loss over training curves against FLOPs, arXiv:2203.15556, section 3.1.
 
-    Needs n, tokens, loss, and run for whose curve a row is of (else one n is one curve); flops is
+    Needs n, tokens, loss, and run for whose curve a row is of (else one n is one curve), and three curves of
+    five rows or more ("pointwise"), on an envelope of three sizes: finished runs are no curves. flops is
     6 n tokens where the table has none. "pointwise" takes the curve of lowest loss, interpolated in
     logarithms, at each of `budgets` log-spaced FLOP counts; "hull" the points at the corners of the lower
     convex hull of log loss over log FLOPs, as arXiv:2502.06857 does.
@@ -67,7 +69,9 @@ def approach_1(
     if budgets < 2:
         raise ConfigError(f"budgets: found {budgets!r}; accepted: 2 or more")
     runs, names = _runs(data, columns, where)
-    lowest = _pointwise(runs, budgets, where) if envelope == "pointwise" else _hull(runs)
+    if envelope == "pointwise":
+        _check_curves(runs, where)
+    lowest = _pointwise(runs, budgets) if envelope == "pointwise" else _hull(runs)
     at, found = lowest(np.arange(len(runs)))
     rng = np.random.default_rng(seed)
     drawn = [lowest(np.unique(rng.integers(0, len(runs), len(runs))))[1] for _ in range(n_boot)]
@@ -76,6 +80,12 @@ def approach_1(
     if not np.isfinite(n.exponent):
         raise TableError(
             f"{where}: the envelope has a single point, and a line needs two; it takes curves of several n"
+        )
+    sizes = len(np.unique(found[:, 1]))
+    if envelope == "pointwise" and sizes < _FEWEST:
+        raise TableError(
+            f"{where}: the envelope of the {len(runs)} curves is of {sizes} size{'s' * (sizes > 1)}, and a line needs {_FEWEST}: "
+            "the others are nowhere the best; take curves whose losses cross, or fit a law: testbed fit TABLE"
         )
     optima = pd.DataFrame(np.exp(found), columns=["flops", "n", "tokens", "loss"]).assign(run=names[at])
     return Allocation(n, tokens, optima, _rejections())
@@ -90,6 +100,7 @@ def approach_2(
     window: int | None = 5,
     noise: float | None = None,
     weighted: bool = False,
+    by_6nd: bool = False,
     columns: Mapping[str, str] | None = None,
     n_boot: int = 1000,
     seed: int = 0,
@@ -106,7 +117,8 @@ def approach_2(
     Intervals come from adding `noise` to every loss (nats/token, the spread between seeds; estimated from
     the scatter about the parabolas where None). `weighted` weighs budgets by how well they fix their
     optimum, none better than a third of the spacing of its sizes (as arXiv:2406.19146). A budget whose
-    curve has no minimum among its sizes is listed under `rejected`, with the reason.
+    curve has no minimum among its sizes is listed under `rejected`, with the reason. With `by_6nd` the lines are over
+    6 n tokens of the optima, whatever the table counts as FLOPs, as those of a law's frontier are.
     """
     if curve not in ("parabola", "akima"):
         raise ConfigError(f"curve: found {curve!r}; accepted: parabola, akima")
@@ -124,10 +136,10 @@ def approach_2(
         noise = pooled_noise(groups, window, where)
     rng = np.random.default_rng(seed)
     found = [budget.optimum(curve, window).noisy(noise or 0.0, n_boot, rng) for budget in groups]
-    return _through([f for f in found if not f.reason], [f for f in found if f.reason], weighted, where)
+    return _through([f for f in found if not f.reason], [f for f in found if f.reason], weighted, by_6nd, where)
 
 
-def _through(kept: list[Optimum], rejected: list[Optimum], weighted: bool, where: str) -> Allocation:
+def _through(kept: list[Optimum], rejected: list[Optimum], weighted: bool, by_6nd: bool, where: str) -> Allocation:
     """The lines through the optima that are kept, and those of their resamples."""
     if len(kept) < _FEWEST:
         reasons = "; ".join(f"{f.budget.flops:.3g} FLOPs: {f.reason}" for f in rejected[:_FEWEST])
@@ -141,7 +153,10 @@ def _through(kept: list[Optimum], rejected: list[Optimum], weighted: bool, where
     spacing = np.array([f.budget.spacing for f in kept])
     weights = 1 / np.maximum(error, spacing / 3) ** 2 if weighted else np.ones(len(kept))
     x, resampled = np.log(flops), np.array([f.resamples for f in kept])  # [budgets, n_boot, 3]
-    n, tokens = (PowerLaw.through(x, at[:, k], lines(x, resampled[:, :, k].T, weights), weights) for k in (0, 1))
+    drawn_x = x
+    if by_6nd:
+        x, drawn_x = np.log(6) + at[:, 0] + at[:, 1], np.log(6) + (resampled[:, :, 0] + resampled[:, :, 1]).T
+    n, tokens = (PowerLaw.through(x, at[:, k], lines(drawn_x, resampled[:, :, k].T, weights), weights) for k in (0, 1))
     optima = {"flops": flops, "n": np.exp(at[:, 0]), "tokens": np.exp(at[:, 1]), "loss": at[:, 2]}
     return Allocation(n, tokens, pd.DataFrame({**optima, "sizes": sizes, "log_n_error": error}), _rejections(rejected))
 
@@ -168,17 +183,29 @@ def _runs(data: TableLike, columns: Mapping[str, str] | None, where: str) -> tup
     return np.split(logs, np.flatnonzero(np.diff(numbers[order])) + 1), np.asarray(names)
 
 
+def _check_curves(runs: list[Array], where: str) -> None:
+    """Refuse tables without training curves; TableError says which approach suits them."""
+    lengths = [len(np.unique(run[:, 0])) for run in runs]
+    if max(lengths) == 1:
+        raise TableError(
+            f"{where}: no run has two rows, so there are no training curves; name the column of the runs with --run, fit a law "
+            'with testbed fit TABLE, or take the envelope of the points, envelope="hull"'
+        )
+    curves = sum(length >= _CURVE for length in lengths)
+    if curves < _FEWEST:
+        raise TableError(
+            f"{where}: {curves} of {len(runs)} runs have {_CURVE} rows or more, and the envelope needs training curves of "
+            f"{_FEWEST}: finished runs are none; name the column of the runs with --run if they are checkpoints, or fit a law: "
+            "testbed fit TABLE"
+        )
+
+
 Lowest = Callable[[NDArray[np.intp]], tuple[NDArray[np.intp], Array]]
 
 
-def _pointwise(runs: list[Array], budgets: int, where: str) -> Lowest:
+def _pointwise(runs: list[Array], budgets: int) -> Lowest:
     """A function of some runs' numbers: the best run at each budget, and its row (log flops, n, tokens, loss) there."""
     curves = [curve for curve in runs if len(curve) > 1]
-    if not curves:
-        raise TableError(
-            f"{where}: no run has two rows, so there are no training curves; name the column of the runs, "
-            'or take the envelope of the points, envelope="hull"'
-        )
     grid = np.linspace(min(c[0, 0] for c in curves), max(c[-1, 0] for c in curves), budgets)
     rows = np.full((len(runs), budgets, 4), np.inf)
     for k, c in enumerate(runs):

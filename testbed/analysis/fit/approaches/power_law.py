@@ -46,12 +46,12 @@ class PowerLaw:
 
 
 def lines(x: Array, y: Array, weights: Array | None = None) -> Array:
-    """Intercepts and slopes [..., 2] of y [..., m] over x [m] by weighted least squares.
+    """Intercepts and slopes [..., 2] of y [..., m] over x [m] or [..., m] by weighted least squares.
 
     Points that are not numbers do not count; where fewer than two x are left, the line is not one either.
     """
     w = np.where(np.isfinite(y), 1.0 if weights is None else weights, 0.0)
-    y = np.where(w > 0, y, 0.0)
+    y, x = np.where(w > 0, y, 0.0), np.where(w > 0, x, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = w.sum(axis=-1)
         mean_x, mean_y = (w * x).sum(axis=-1) / total, (w * y).sum(axis=-1) / total

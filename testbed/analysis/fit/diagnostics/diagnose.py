@@ -40,9 +40,9 @@ def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, .
     """
     refits = Refits.of(fit)
     return (
-        *_not_converged(fit),
+        *not_converged(fit),
         *unidentified(fit),
-        *_at_zero(fit),
+        *at_zero(fit),
         *far_rows(fit, raw),
         *difference_findings(refits, raw),
         *sensitivities(refits),
@@ -51,14 +51,15 @@ def diagnose(fit: Estimate, raw: pd.DataFrame | None = None) -> tuple[Finding, .
     )
 
 
-def _not_converged(fit: Estimate) -> Iterator[Finding]:
+def not_converged(fit: Estimate) -> Iterator[Finding]:
+    """A search that stopped before it was at rest."""
     if not fit.converged:
         starts, reached = float(fit.search.starts), float(fit.search.reached)
         evidence = {"objective": fit.objective, "starts": starts, "reached": reached}
         yield finding("not-converged", evidence, law=fit.law.name, objective=fit.objective)
 
 
-def _at_zero(fit: Estimate) -> Iterator[Finding]:
+def at_zero(fit: Estimate) -> Iterator[Finding]:
     """Constants that all but vanish, amplitudes that do, in the fit or in a resample in twenty."""
     smallest = float(fit.points[fit.law.response].min())
     drawn = dict(zip(fit.theta, fit.resamples.T, strict=True))
@@ -71,7 +72,7 @@ def _at_zero(fit: Estimate) -> Iterator[Finding]:
         if not (value == 0 or small or vanished >= _TAIL):
             continue
         where = f"{p.name} is {value:.3g}" + ("" if value == 0 or small else " in the fit")
-        where += f", and 0 in {100 * vanished:.0f} % of the resamples" if vanished else ""
+        where += f", and 0 in {100 * vanished:.0f} % of the resamples" if vanished >= 0.005 else ""
         evidence = {p.name: value, "share_of_resamples_at_0": vanished}
         if p.role == "constant":
             evidence |= {"smallest_response": smallest}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.estimate import Estimate, robust_sd
-from testbed.points.expressions import quoted
+from testbed.analysis.fit.settings import as_expression
 from testbed.points.numbers import row_number
 
 _TIMES = 10.0  # robust standard deviations of the residuals,
@@ -54,7 +54,7 @@ def _remedy(fit: Estimate, far: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> s
     response = fit.points[fit.law.response].to_numpy(np.float64)
     column = fit.columns.get(fit.law.response, fit.law.response)
     inside, outside = response[~far], response[far]
-    source = column if any(sign in column for sign in "+*/(`") else quoted(column)
+    source = as_expression(column)
     for sign, gap in (("<", (inside.max(), outside.min())), (">", (outside.max(), inside.min()))):
         if gap[0] < gap[1]:
             middle = float(f"{gap[0] + (gap[1] - gap[0]) / 2:.3g}")

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
+from testbed.analysis.fit.diagnostics.ladder import ladder
 from testbed.analysis.fit.estimate import Estimate
-from testbed.analysis.fit.intervals import intervals
+from testbed.analysis.fit.intervals import percentiles
 from testbed.points import column_named
 
 LEAST_DECADES = 1.0  # that a column has to span for its exponent
@@ -36,7 +37,15 @@ class Doubt:
 
 def doubts(fit: Estimate) -> list[Doubt]:
     """Every reason why some parameter is not identified; none where all are."""
-    return [*_narrow(fit), *_flat(fit), *_unconverged(fit), *_wide(fit), *_at_edge(fit), *_scattered(fit)]
+    return [
+        *_on_a_line(fit),
+        *_narrow(fit),
+        *_flat(fit),
+        *_unconverged(fit),
+        *_wide(fit),
+        *_at_edge(fit),
+        *_scattered(fit),
+    ]
 
 
 def unidentified(fit: Estimate) -> Iterator[Finding]:
@@ -49,7 +58,9 @@ def unidentified(fit: Estimate) -> Iterator[Finding]:
     evidence = {"parameters": ", ".join(named), "triggers": ", ".join(dict.fromkeys(d.trigger for d in found))} | {
         f"{doubt.trigger} {', '.join(doubt.parameters)}".strip(): doubt.value for doubt in found
     }
-    yield finding("unidentified", evidence, parameters=_listed(named), law=fit.law.name, reasons=reasons)
+    line = ladder(fit)
+    more = "runs that span more" if line is None else line.runs
+    yield finding("unidentified", evidence, parameters=_listed(named), law=fit.law.name, reasons=reasons, more=more)
 
 
 def condition(fit: Estimate) -> float:
@@ -73,6 +84,16 @@ def _narrow(fit: Estimate) -> Iterator[Doubt]:
                 yield Doubt("range", f"{name} spans only {decades:.2g} decades", decades, names)
 
 
+def _on_a_line(fit: Estimate) -> Iterator[Doubt]:
+    """N and D that rise together, so that neither's effect shows."""
+    line = ladder(fit)
+    if line is not None:
+        terms = [p for p in fit.law.parameters if {"n", "tokens"} & set(p.falls)]
+        exponents = [power for p in terms for power in p.falls.values() if isinstance(power, str)]
+        names = _free(fit, [p.name for p in terms], exponents) or _free(fit, list(fit.theta))
+        yield Doubt("line", f"{line.words}, so their effects cannot be told apart", line.slope, names)
+
+
 def _flat(fit: Estimate) -> Iterator[Doubt]:
     """A direction in which the response hardly changes."""
     value, direction = _decomposed(fit)
@@ -92,7 +113,7 @@ def _unconverged(fit: Estimate) -> Iterator[Doubt]:
 def _wide(fit: Estimate) -> Iterator[Doubt]:
     if len(fit.resamples) < _LEAST_RESAMPLES:
         return
-    ends = intervals(fit, _LEVEL, "percentile")
+    ends = percentiles(fit, _LEVEL)
     for p in fit.problem.coordinates.free:
         most = {"exponent": MOST_RATIO, "scale": _MOST_SCALE_RATIO}.get(p.role)
         low, high = (float(ends[end][p.name]) for end in ("low", "high"))

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.refits import Refits, Variant
 from testbed.analysis.fit.estimate import robust_sd
+from testbed.analysis.fit.settings import as_expression
+from testbed.points.expressions import quoted
 
 Array = NDArray[np.float64]
 
@@ -104,13 +106,17 @@ def _under_trained(refits: Refits, variant: Variant | None, count: int) -> Itera
     elif _beyond_chance(variant, _BY_ROWS):
         evidence |= _evidence(refits, [variant])
         shown |= {"moved": _moved(variant), "chances": variant.worst.chances, "seen": _seen(refits)}
+        tokens, n = (as_expression(refits.fit.columns.get(name, name)) for name in ("tokens", "n"))
+        shown |= {"keep": f"{tokens} >= {_UNDER_TRAINED:g} * {n}"}
         yield finding("under-trained", evidence, **shown)
 
 
 def _one_run(refits: Refits, variant: Variant, run: str) -> Iterator[Finding]:
     if variant.worst.errors > _ERRORS:
         evidence = {"run": run, **_evidence(refits, [variant])}
-        yield finding("influential-run", evidence, run=run, moved=_moved(variant), seen=_seen(refits))
+        column = refits.fit.columns.get("run")
+        keep = f"{quoted(column)} != '{run}'" if column else "EXPR"
+        yield finding("influential-run", evidence, run=run, moved=_moved(variant), seen=_seen(refits), keep=keep)
 
 
 def _selections(refits: Refits) -> dict[str, NDArray[np.bool_]]:

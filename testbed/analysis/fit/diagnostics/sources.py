@@ -17,6 +17,7 @@ from testbed.analysis.fit.diagnostics.unfinished import unfinished
 from testbed.analysis.fit.estimate import Estimate
 from testbed.analysis.fit.problem import Problem
 from testbed.analysis.fit.resampling import Rows
+from testbed.analysis.fit.settings import as_expression
 from testbed.analysis.fit.solver import follow
 from testbed.errors import TableError
 from testbed.points import column_named
@@ -136,15 +137,17 @@ def _compute(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
             continue
         if any(column in column_named("flops").names for column in used):
             evidence = {"column": name, "expression": source}
-            yield finding("C-definition", evidence, column=name, source=source, other=other)
+            yield finding(
+                "C-definition", evidence, column=name, source=source, other=other, option=column_named(name).option
+            )
 
 
 def _mid_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
-    for sign, mid in _signs_of_a_schedule(fit, raw):
+    for sign, mid, keep in _signs_of_a_schedule(fit, raw):
         if mid.any():
             rows, whole = int(mid.sum()), len(raw)
             evidence: dict[str, float | str] = {"rows": float(rows), "of": float(whole), "sign": sign}
-            yield finding("mid-schedule", evidence, rows=rows, whole=whole, sign=sign)
+            yield finding("mid-schedule", evidence, rows=rows, whole=whole, sign=sign, keep=keep)
             return
 
 
@@ -156,7 +159,7 @@ def _repeats(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
     unique = next((name for name in column_named("unique_tokens").names if name in raw), None)
     if unique is not None and unique not in fit.columns.values():
         times = fit.points["tokens"].to_numpy() / _numbers(raw[unique])
-        keep = f"{fit.columns.get('tokens', 'tokens')} <= {_FRESH:g} * {quoted(unique)}"
+        keep = f"{as_expression(fit.columns.get('tokens', 'tokens'))} <= {_FRESH:g} * {quoted(unique)}"
     elif epochs is not None and epochs not in fit.columns.values():
         times, keep = _numbers(raw[epochs]), f"{quoted(epochs)} <= {_FRESH:g}"
     else:
@@ -168,31 +171,42 @@ def _repeats(fit: Estimate, raw: pd.DataFrame) -> Iterator[Finding]:
         yield finding("repeated-data", evidence, rows=rows, whole=len(raw), most=most, law=fit.law.name, keep=keep)
 
 
-def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Each sign that rows are from the middle of a run, with the rows that have it [rows]."""
+def _signs_of_a_schedule(fit: Estimate, raw: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_], str]]:
+    """Each sign that rows are from the middle of a run, with the rows that have it [rows], and how to leave them out."""
     if "phase" in raw and set(raw["phase"]) <= {"annealed"}:
         return
     if "phase" in raw:
         phase = raw["phase"].astype(str).str.lower()
         mid = phase.str.contains(_MID_PHASE).to_numpy(bool)
-        yield f"phase {', '.join(sorted(set(phase[mid]))[:3])}", mid
+        ended = sorted(set(raw["phase"][~mid].astype(str)))[:3]
+        yield (
+            f"phase {', '.join(sorted(set(phase[mid]))[:3])}",
+            mid,
+            f'--where "phase in ({", ".join(map(repr, ended))})"',
+        )
     for name in _FRACTIONS:
         if name in raw:
-            yield f"{name} below 1", _numbers(raw[name]) < 1 - 1e-6
+            yield f"{name} below 1", _numbers(raw[name]) < 1 - 1e-6, f'--where "{name} >= 1"'
     if "is_final" in raw:
-        yield "not is_final", _numbers(raw["is_final"]) == 0
+        final = "is_final" if pd.api.types.is_bool_dtype(raw["is_final"].dtype) else "is_final == 1"
+        yield "not is_final", _numbers(raw["is_final"]) == 0, f'--where "{final}"'
     if "step" in raw and "total_steps" in raw:
-        yield "step below total_steps", _numbers(raw["step"]) < 0.99 * _numbers(raw["total_steps"])
+        mid = _numbers(raw["step"]) < 0.99 * _numbers(raw["total_steps"])
+        yield "step below total_steps", mid, '--where "step >= 0.99 * total_steps"'
     rates = column_named("lr_at_step").names
     lr = next((name for name in rates if name in raw), None)
     if lr is not None and lr not in (fit.columns.get("lr_at_step"), fit.columns.get("peak_lr")):
         now = _numbers(raw[lr])
         peaks = (name for name in column_named("peak_lr").names if name not in rates)
-        peak = next((_numbers(raw[name]) for name in peaks if name in raw), None)
+        named = next((name for name in peaks if name in raw), None)
+        peak = None if named is None else _numbers(raw[named])
+        keep = (
+            f'--where "{quoted(lr)} <= {_ANNEALED:g} * {quoted(named)}"' if named else "keep the last row of each run"
+        )
         if peak is None:
             within = pd.Series(now).groupby(fit.points["run"].to_numpy())
             peak = np.where(within.transform("nunique") > 1, within.transform("max"), np.nan)
-        yield f"{lr} above {100 * _ANNEALED:g} % of its peak", now > _ANNEALED * peak
+        yield f"{lr} above {100 * _ANNEALED:g} % of its peak", now > _ANNEALED * peak, keep
 
 
 def _embeddings(refits: Refits, raw: pd.DataFrame) -> Iterator[Finding]:

@@ -99,10 +99,18 @@ def fit_table(fit: Fit, bounds: pd.DataFrame, level: float) -> TextTable:
     """The parameters of a fit; `bounds` has columns low and high, the intervals of level `level`, a row a parameter."""
     rows = []
     for name, value in fit.theta.items():
-        low, high = bounds.loc[name]
-        held = "held" if name in fit.fixed else f"{low:.4g} to {high:.4g}"
+        held = "held" if name in fit.fixed else _ends(float(bounds["low"][name]), float(bounds["high"][name]))
         rows.append((name, f"{value:.4g}", held))
     return TextTable(("parameter", "estimate", _interval(level)), tuple(rows))
+
+
+def _ends(low: float, high: float) -> str:
+    """The ends of an interval, or that there is none."""
+    return "not known" if low != low or high != high else f"{low:.4g} to {high:.4g}"
+
+
+def _counts(low: float, high: float) -> str:
+    return "not known" if low != low or high != high else f"{show_count(low)} to {show_count(high)}"
 
 
 def prediction_table(fit: Fit, points: pd.DataFrame, frame: pd.DataFrame, level: float) -> TextTable:
@@ -134,12 +142,14 @@ def frontier_table(best: pd.DataFrame, level: float) -> TextTable:
     for row in best.to_dict("records"):
         cells = [f"{row['flops']:.3g}"]
         for name in ("n", "tokens"):
-            cells += [show_count(row[name]), f"{show_count(row[f'{name}_low'])} to {show_count(row[f'{name}_high'])}"]
+            cells += [show_count(row[name]), _counts(row[f"{name}_low"], row[f"{name}_high"])]
         cells += [f"{row['tokens_per_param']:.3g}"]
-        cells += [f"{row['tokens_per_param_low']:.3g} to {row['tokens_per_param_high']:.3g}", f"{row['loss']:.4f}"]
+        low, high = row["tokens_per_param_low"], row["tokens_per_param_high"]
+        cells += ["not known" if low != low else f"{low:.3g} to {high:.3g}", f"{row['loss']:.4f}"]
+        cells += [f"{row['gap_decades']:.2f}"]
         rows.append(tuple(cells))
     interval = _interval(level)
-    return TextTable(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss"), tuple(rows))
+    return TextTable(("FLOPs", "N", interval, "D", interval, "D/N", interval, "loss", "decades beyond"), tuple(rows))
 
 
 def backtest_table(tested: Backtest) -> TextTable:
@@ -170,11 +180,15 @@ def approaches_table(found: ThreeWays) -> TextTable:
     """Each approach's exponents with intervals, and its optimal N and D at the largest compute of the table."""
     rows = []
     for row in found.table.to_dict("records"):
-        ends = [f"{row[k]:.3f} ({row[f'{k}_low']:.3f} to {row[f'{k}_high']:.3f})" for k in "ab"]
+        ends = [f"{row[k]:.3f} ({_exponents(row[f'{k}_low'], row[f'{k}_high'])})" for k in "ab"]
         optima = "" if row["optima"] is None or row["optima"] != row["optima"] else f"{row['optima']:.0f}"
         rows.append((row["approach"], optima, *ends, show_count(row["n"]), show_count(row["tokens"])))
     at = f"at {found.flops:.3g} FLOPs"
     return TextTable(("approach", "optima", "N ~ C^a", "D ~ C^b", f"N {at}", f"D {at}"), tuple(rows))
+
+
+def _exponents(low: float, high: float) -> str:
+    return "not known" if low != low or high != high else f"{low:.3f} to {high:.3f}"
 
 
 def frame_table(frame: pd.DataFrame) -> TextTable:
