@@ -67,6 +67,16 @@ def test_a_sweep_of_a_setting_is_no_sweep_of_seeds(name):
     assert "misfit-beyond-noise" not in found(table)
 
 
+def test_a_random_search_of_two_settings_is_named_whole():
+    table = grid(batch=(64, 128, 256))
+    table["learning_rate"] = 10 ** np.random.default_rng(0).uniform(-4, -2, len(table))
+    table["val_loss"] *= np.exp(0.02 * np.log(table["learning_rate"] / 1e-3) ** 2)
+    finding = found(table)["rows-differ"]
+    assert finding.evidence["columns"] == "batch, learning_rate"
+    assert finding.message.count("--best") == 1
+    assert len(best_rows("hoffmann", table).rows) == 20
+
+
 def test_two_corpora_are_named_with_the_share_they_explain():
     finding = found(corpora())["rows-differ"]
     assert "40 rows at 20 designs differ in corpus" in finding.message

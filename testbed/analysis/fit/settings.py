@@ -64,12 +64,13 @@ class Settings:
         cells = codes_of(points[by])
         if int(cells.max()) + 1 == len(cells):
             return cls()
-        names, codes = [], cells
+        names, codes, alone = [], cells, np.zeros(len(cells), np.intp)
         for name, values in _ranked(table, points, law, mapping, cells):
-            finer = joined(codes, values)
-            if finer.max() > codes.max():
+            finer, own = joined(codes, values), joined(alone, values)
+            # once every row is apart no column tells more; a setting that is tuned is named all the same
+            if finer.max() > codes.max() or (is_tuned(name) and own.max() > alone.max()):
                 names.append(name)
-                codes = finer
+                codes, alone = finer, own
         return cls(tuple(names), codes) if names else cls()
 
 
@@ -121,8 +122,8 @@ def candidates(table: pd.DataFrame, mapping: Mapping[str, str]) -> Iterator[tupl
             continue
         if len(values) + bool((codes < 0).any()) < 2:
             continue
-        few = len(values) <= max(_FEW, _SHARE * len(table))
-        if (tuned or few) and len(values) < len(table):
+        few = len(values) <= max(_FEW, _SHARE * len(table)) and len(values) < len(table)
+        if tuned or few:
             yield name, np.asarray(codes, np.intp)
 
 
@@ -152,18 +153,22 @@ def as_expression(source: str) -> str:
 def _ranked(
     table: pd.DataFrame, points: pd.DataFrame, law: Law, mapping: Mapping[str, str], cells: Codes
 ) -> list[tuple[str, Codes]]:
-    """The candidates that vary within designs: sizes first, then those that explain most of the response there."""
+    """The candidates that vary within designs: sizes first, then those that explain most of the response there.
+
+    Columns of very many values, as of a random search, explain anything, and come last.
+    """
     y = points[law.response].to_numpy(np.float64)
     y = y - _means(y, cells)
     total = float(y @ y)
-    found: list[tuple[bool, float, str, Codes]] = []
+    found: list[tuple[bool, bool, float, str, Codes]] = []
     for name, values in candidates(table, mapping):
         finer = joined(cells, values)
         if finer.max() > cells.max():
             left = y - _means(y, values)
             share = 1 - float(left @ left) / total if total > 0 else 0.0
-            found.append((not _is_size(name), -share, name, values))
-    return [(name, values) for _, _, name, values in sorted(found, key=lambda each: each[:3])]
+            many = int(values.max()) >= len(table) // 2
+            found.append((not _is_size(name), many, -share, name, values))
+    return [(name, values) for *_, name, values in sorted(found, key=lambda each: each[:4])]
 
 
 def _is_size(name: str) -> bool:

@@ -25,6 +25,7 @@ from testbed.analysis.fit.comparison.candidate_fits import (
     tested,
 )
 from testbed.analysis.fit.comparison.target import TargetPrediction, predict_target
+from testbed.analysis.fit.diagnostics.differences import rows_differ
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.heldout.rolling import Cut, cuts_of
 from testbed.analysis.fit.problem import Loss
@@ -156,7 +157,12 @@ def _concluded(
         table=table,
         cuts=pd.DataFrame([row for candidate in candidates for row in cut_rows(candidate, origins, level)]),
         dropped={candidate.name: candidate.reason for candidate in candidates if candidate.reason},
-        warnings=(*_law_selection(candidates, len(origins), level), *_failed_before(table, recommended), *far),
+        warnings=(
+            *_law_selection(candidates, len(origins), level),
+            *_failed_before(table, recommended),
+            *far,
+            *(() if first.fit is None else rows_differ(first.fit)),
+        ),
         level=level,
         target=headline,
         fits={candidate.name: candidate.fit for candidate in candidates if candidate.fit is not None},

@@ -61,7 +61,9 @@ def rows_differ(
     if worst is not None:
         clause = f" ({worst} explains {_percent(shares[worst])} of what the law leaves over)"
         evidence |= {"column": worst, "share": shares[worst]}
-    remedies = list(dict.fromkeys(_remedy(fit, name, raw) for name in fit.differs))
+    tuned = [name for name in fit.differs if is_tuned(name) and not _is_text(name, raw)]
+    remedies = [_best(tuned, raw)] if tuned else []
+    remedies += [_remedy(fit, name, raw) for name in fit.differs if name not in tuned]
     yield finding(
         "rows-differ",
         evidence,
@@ -69,7 +71,7 @@ def rows_differ(
         designs=f"{designs} design{'s' * (designs != 1)}",
         columns=_listed(fit.differs),
         explained=clause,
-        remedy="; ".join(remedies),
+        remedy="; ".join(dict.fromkeys(remedies)),
     )
 
 
@@ -142,13 +144,20 @@ def _remedy(fit: Estimate, name: str, raw: pd.DataFrame | None) -> str:
     for size in ("n", "tokens"):
         if size not in law.columns and name in column_named(size).names:
             return f"take a law that knows {name}: --law hoffmann"
-    where = f'--where "{condition(name, raw)}"'
     if is_tuned(name) and not _is_text(name, raw):
-        return f"keep the best of each (--best), or choose with {where}"
+        return _best([name], raw)
+    where = f'--where "{condition(name, raw)}"'
     exponents = ",".join(p.name for p in law.parameters if p.role == "exponent" and p.name not in fit.fixed)
     shared = f", or with shared exponents --by {quoted(name)} --share {exponents}" if exponents else ""
-    best = "; if it was tuned, keep the best of each: --best" if is_tuned(name) else ""
+    best = "; if it was tuned, keep the best of each: --best" if is_tuned(name) or not _is_text(name, raw) else ""
     return f"fit one at a time with {where}, each by itself with --by {quoted(name)}{shared}{best}"
+
+
+def _best(names: list[str], raw: pd.DataFrame | None) -> str:
+    """The command for rows that differ in settings that people tune."""
+    repeated = [name for name in names if raw is None or name not in raw or raw[name].value_counts().max() > 1]
+    where = " and ".join(condition(name, raw) for name in repeated)
+    return "keep the best of each (--best)" + (f', or choose with --where "{where}"' if where else "")
 
 
 def condition(name: str, raw: pd.DataFrame | None) -> str:
@@ -161,7 +170,7 @@ def condition(name: str, raw: pd.DataFrame | None) -> str:
     if isinstance(value, str):
         mark = '"' if "'" in value else "'"
         return f"{quoted(name)} == {mark}{value}{mark}"
-    return f"{quoted(name)} == {value:g}"
+    return f"{quoted(name)} == {value.item() if isinstance(value, np.generic) else value}"
 
 
 def _is_text(name: str, raw: pd.DataFrame | None) -> bool:

@@ -64,8 +64,8 @@ SENTENCES = {
         "what they do: such runs often do not follow the law of longer ones; train some longer: testbed suggest TABLE."
     ),
     "influential-run": (
-        "Without run {run} alone {moved}: check that run, and repeat it or train another near it{seen}; without it: "
-        '--where "{keep}".'
+        "Without {which} alone {moved}: check that run, and repeat it or train another near it{seen}; to leave it "
+        "out: {keep}."
     ),
     # the residuals
     "uneven-scatter": (
@@ -85,9 +85,7 @@ SENTENCES = {
         "({noise}) leaves in them: that is the law's misfit, and more seeds will not help; use prediction intervals (testbed "
         "predict), and compare laws: testbed compare TABLE."
     ),
-    "far-rows": (
-        "{which} the law{more}: did they diverge, or are their sizes wrong? They widen every interval; {remedy}."
-    ),
+    "far-rows": ("{which} the law{more}: diverged, or a slip in a column? Such rows widen every interval; {remedy}."),
     "explained-by": "{column} explains {share} of what the law leaves over: these are no runs of one law; {remedy}.",
     # the table
     "rows-differ": (

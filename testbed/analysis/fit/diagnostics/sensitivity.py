@@ -115,8 +115,9 @@ def _one_run(refits: Refits, variant: Variant, run: str) -> Iterator[Finding]:
     if variant.worst.errors > _ERRORS:
         evidence = {"run": run, **_evidence(refits, [variant])}
         column = refits.fit.columns.get("run")
-        keep = f"{quoted(column)} != '{run}'" if column else "EXPR"
-        yield finding("influential-run", evidence, run=run, moved=_moved(variant), seen=_seen(refits), keep=keep)
+        which = f"run {run}" if column else f"row {int(run) + 1} of those fitted"
+        keep = f"--where \"{quoted(column)} != '{run}'\"" if column else "--where EXPR"
+        yield finding("influential-run", evidence, which=which, moved=_moved(variant), seen=_seen(refits), keep=keep)
 
 
 def _selections(refits: Refits) -> dict[str, NDArray[np.bool_]]:
