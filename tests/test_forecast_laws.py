@@ -23,6 +23,7 @@ REFUSED = OTHER_RESPONSE | {
     "vocabulary": "which predicts a loss that may be 0 or negative",
     "vocabulary_tied": "which predicts a loss that may be 0 or negative",
     "tissue": "a law of whole loss curves",
+    "tissue_n": "a law of whole loss curves",
     "multi_power": "a law of whole loss curves",
 }
 SLOW = ("bnsl2", "farseer", "kaplan_trajectory")

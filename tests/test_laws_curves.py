@@ -5,7 +5,6 @@ import pytest
 
 from testbed.analysis.fit import fit_law
 from testbed.analysis.laws import LAWS
-from testbed.analysis.laws.tissue import Tissue
 from testbed.errors import TableError
 from tests.helpers.evaluation import objective, table, value
 from tests.helpers.public_tables import needs_shared
@@ -42,12 +41,13 @@ def logged(lr, rows, run="r"):
 
 
 KINDS = ("constant", "jump", "linear", "to zero", "cosine")
-TISSUE = {"L0": 2.6, "A": 0.43, "C": 0.41, "alpha": 0.55}
+TISSUE = {"L0": 2.6, "A": 0.43, "C": 0.41, "alpha": 0.55, "lambda": 0.999}
 LUO = dict(zip(MULTI_POWER_NAMES, MULTI_POWER["25M"][0], strict=True))
 
 
 def tissue_by_definition(lr, momentum=0.999):
-    drops, area, gained = -np.diff(lr, prepend=0.0), [], 0.0
+    warm = np.arange(len(lr)) <= lr.argmax()
+    drops, area, gained = np.where(warm, 0.0, -np.diff(lr, prepend=0.0)), [], 0.0
     for drop in drops:
         gained = momentum * gained + drop
         area.append(gained)
@@ -70,8 +70,9 @@ def test_annealing_law_of_every_step_is_its_definition(kind):
     lr = schedule(kind)
     rows = np.arange(1, len(lr))
     np.testing.assert_allclose(value("tissue", TISSUE, logged(lr, rows)), tissue_by_definition(lr)[rows], rtol=1e-9)
-    by_momentum = value(Tissue(momentum=0.99), TISSUE, logged(lr, rows))
-    np.testing.assert_allclose(by_momentum, tissue_by_definition(lr, 0.99)[rows], rtol=1e-9)
+    for decay in (0.6, 0.99, 0.99999):
+        by_decay = value("tissue", TISSUE | {"lambda": decay}, logged(lr, rows))
+        np.testing.assert_allclose(by_decay, tissue_by_definition(lr, decay)[rows], rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,7 +81,8 @@ def test_curves_do_not_depend_on_how_often_they_were_logged(kind, first):
     lr = schedule(kind)
     rows = np.append(np.arange(first, len(lr) - 1, 128), len(lr) - 1)
     sparse = logged(lr, rows)
-    np.testing.assert_allclose(value("tissue", TISSUE, sparse), tissue_by_definition(lr)[rows], rtol=1e-4)
+    unseen = 3e-4 if kind == "cosine" else 1e-4  # the peak lies between rows, and what falls before the next one
+    np.testing.assert_allclose(value("tissue", TISSUE, sparse), tissue_by_definition(lr)[rows], rtol=unseen)
     exact = [luo_by_definition(lr, row) for row in rows]
     np.testing.assert_allclose(value("multi_power", LUO, sparse)[1:], exact[1:], rtol=4e-4)
 
@@ -181,13 +183,24 @@ def test_multi_power_law_fitted_to_three_schedules_predicts_six_others(model):
     assert fit.predict(longest)[end].mean() == pytest.approx(longest["loss"][end].mean(), rel=0.009)
 
 
+# With lambda fitted, and held at the paper's: mean relative errors over six schedules that were not fitted.
+TISSUE_ERRORS = {"25M": (0.00130, 0.00141), "100M": (0.00144, 0.00153), "400M": (0.00231, 0.00228)}
+
+
 @needs_shared
-@pytest.mark.parametrize("model", MULTI_POWER)
+@pytest.mark.parametrize("model", TISSUE_ERRORS)
 def test_annealing_law_fitted_to_three_schedules_predicts_six_others(model):
+    """Curves of 24,000 steps and more put lambda near the paper's 0.999; L0 moves with it, the errors hardly do."""
     train, test = curves(model)
-    fit = fit_law("tissue", train, n_boot=0)
-    assert fit.converged
-    assert mean_error(fit.predict(test), test) < 0.0019
-    longest = test[test["schedule"] == "cosine_72000"]
-    end = longest["step"] > 71000
-    assert fit.predict(longest)[end].mean() == pytest.approx(longest["loss"][end].mean(), rel=0.006)
+    near = TISSUE | {"L0": train["loss"].min() - 0.2}
+    held = fit_law("tissue", train, n_boot=0, fixed={"lambda": 0.999}, start=near)
+    fitted = fit_law("tissue", train, n_boot=0, start=near)
+    assert held.theta["lambda"] == 0.999
+    assert 0.9975 < fitted.theta["lambda"] < 0.999
+    assert fitted.objective < held.objective
+    for fit, error in zip((fitted, held), TISSUE_ERRORS[model], strict=True):
+        assert fit.converged
+        assert mean_error(fit.predict(test), test) == pytest.approx(error, abs=2e-5)
+        longest = test[test["schedule"] == "cosine_72000"]
+        end = longest["step"] > 71000
+        assert fit.predict(longest)[end].mean() == pytest.approx(longest["loss"][end].mean(), rel=0.006)

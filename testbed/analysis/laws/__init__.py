@@ -35,6 +35,7 @@ _LIBRARY = {
     "goyal": "goyal:Goyal",
     "farseer": "farseer:Farseer",
     "tissue": "tissue:Tissue",
+    "tissue_n": "tissue:TissueN",
     "multi_power": "luo:MultiPower",
     "step_law_lr": "step_law:StepLawLR",
     "step_law_batch": "step_law:StepLawBatch",

@@ -29,7 +29,11 @@ def curves(runs: int, rows: int, warmup: int = 200, steps: int = 6000) -> dict[s
 
 
 PLANTED = {
-    "tissue": Planted({"L0": 2.63, "A": 0.43, "C": 0.41, "alpha": 0.55}, curves(40, 3)),
+    "tissue": Planted({"L0": 2.63, "A": 0.43, "C": 0.41, "alpha": 0.55, "lambda": 0.998}, curves(20, 4)),
+    "tissue_n": Planted(
+        {"L0": 1.9, "A": 0.43, "B": 80.0, "C": 0.41, "alpha": 0.55, "beta": 0.3, "lambda": 0.998},
+        curves(20, 4) | {"n": np.repeat(np.geomspace(1e7, 1e9, 5), 16)},
+    ),
     "multi_power": Planted(  # B several times the published one, so that few rows show what depends on it
         {"L0": 2.65, "A": 0.6, "B": 1500.0, "C": 2.1, "alpha": 0.45, "beta": 0.6, "gamma": 0.66}, curves(40, 4)
     ),
