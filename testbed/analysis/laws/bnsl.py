@@ -51,15 +51,21 @@ class BNSL(Law):
     def gradient(self, theta: Theta, columns: Columns) -> dict[str, NDArray[Any]]:
         """Derivatives of `value` by each parameter, each [B, n]."""
         x = np.log(columns["tokens"])
-        falling = np.asarray(self.value({**theta, "a": np.zeros_like(theta["a"])}, columns))
-        slopes = {"a": np.ones_like(falling), "b": falling / theta["b"], "c0": -falling * x}
-        by_place = []
+        fall, turns = theta["c0"] * x, []
         for i, place in enumerate(self._places(theta), start=1):
             turn, width = theta[f"c{i}"], theta[f"f{i}"]
             z = (x - place) / width
             tail = np.exp(-np.abs(z))
-            slopes[f"c{i}"] = -falling * width * _softplus(z)
-            slopes[f"f{i}"] = -falling * turn * (np.log1p(tail) + np.abs(z) * tail / (1 + tail))
+            log_tail = np.log1p(tail)
+            bend = np.where(z > 0, z, 0.0) + log_tail  # _softplus(z)
+            fall = fall + turn * width * bend
+            turns.append((turn, width, z, tail, log_tail, bend))
+        falling = theta["b"] * np.exp(-fall)
+        slopes = {"a": np.ones_like(falling), "b": falling / theta["b"], "c0": -falling * x}
+        by_place = []
+        for i, (turn, width, z, tail, log_tail, bend) in enumerate(turns, start=1):
+            slopes[f"c{i}"] = -falling * width * bend
+            slopes[f"f{i}"] = -falling * turn * (log_tail + np.abs(z) * tail / (1 + tail))
             by_place.append(falling * turn * np.where(z > 0, 1.0, tail) / (1 + tail))
         slopes["d1"] = sum(by_place) / theta["d1"]
         for i in range(2, self.breaks + 1):  # a gap moves its own break and all beyond it
