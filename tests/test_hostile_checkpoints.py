@@ -1,4 +1,4 @@
-"""Checkpoints and weights of any bytes: read whole and checked, or told; what is unsound is never gone on from."""
+"""Checkpoints and weights of any bytes: read whole and checked, or reported; a damaged one is never resumed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ from tests.helpers.hostile import mutated, result_or_none, snapshot, try_each
 
 RUNS = "w0008-i0-d8-0123456789"
 STATE = {"weight/a": torch.arange(12.0).reshape(3, 4), "moment/a": torch.ones(3, 4), "loss_sum": torch.zeros(1)}
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder in one of the test's own: what lies beside it is watched."""
+    path = tmp_path / "inside"
+    path.mkdir()
+    return path
 
 
 def forged(path, tensors, header):

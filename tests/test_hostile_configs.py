@@ -198,6 +198,14 @@ NAMES = (
 )
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder in one of the test's own: what lies beside it is watched."""
+    path = tmp_path / "inside"
+    path.mkdir()
+    return path
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_name_leaves_its_folder(name, tmp_path):
     before = snapshot(tmp_path.parent)
