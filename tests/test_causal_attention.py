@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from testbed.records import Shape
 from testbed.training.models import find_family
-from testbed.training.models.hf import LogitsOnly, _configuration
+from testbed.training.models.hf import HuggingFaceFamily, LogitsOnly
 
 T = 16
 CAUSAL = ["gpt2", "llama", "gpt_neox", "qwen3", "mistral", "gemma3_text", "olmo2", "phi"]
@@ -29,8 +29,9 @@ def ours(name, **options):
 
 
 def theirs(name, **options):
+    configuration = HuggingFaceFamily(name).configuration(shaped(name, **options))
     torch.manual_seed(0)
-    return LogitsOnly(_configuration(name, shaped(name, **options)))
+    return LogitsOnly(configuration)
 
 
 @pytest.fixture

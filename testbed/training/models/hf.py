@@ -7,20 +7,21 @@ shapes and no numbers, so any architecture is counted exactly and nothing is all
 
 from __future__ import annotations
 
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.utils.flop_counter import FlopCounterMode
 
 from testbed.config import Model
-from testbed.errors import ConfigError
 from testbed.records import Counts, Shape
 from testbed.training.models.causal import attend_causally
+from testbed.training.models.experts import experts_on_shapes
 from testbed.training.models.family import depth_of
-
-_NOT_OPTIONS = {"model_type", "architectures", "transformers_version"}  # what a saved configuration says of itself
+from testbed.training.models.hf_configuration import configuration_of, refused
 
 
 class HuggingFaceFamily:
@@ -45,32 +46,31 @@ class HuggingFaceFamily:
     def counts(self, shape: Shape) -> Counts:
         """Parameters and FLOPs of the built architecture, on the meta device."""
         with torch.device("meta"):
-            network = self._network(shape)
-            ids = torch.zeros((1, shape.seq_len), dtype=torch.long)
-            mask = torch.zeros((1, 1, shape.seq_len, shape.seq_len))  # given, since making one reads tensor values
-        try:
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                network.lm(input_ids=ids, attention_mask=mask, use_cache=False)
-        except Exception as error:
-            raise ConfigError(
-                f"model.family: {shape.family} cannot be run on shapes alone to count its FLOPs ({error}); "
-                "use another family, or write one (see testbed.training.models.family)"
-            ) from error
+            network = _network(self.configuration(shape), shape)
+        flops = _flops_on_shapes(network, shape.seq_len)
+        if flops is None:
+            flops = _flops_of_ids(self.build(shape, 0), shape)
         parameters = dict(network.named_parameters())  # a tied head is listed once
         outside = sum(p.numel() for name, p in parameters.items() if name in network.embedding_names)
         total = sum(p.numel() for p in parameters.values())
         return Counts(
             n_params_non_embedding=total - outside,
             n_params_total=total,
-            flops_per_token=3 * counter.get_total_flops() // shape.seq_len,
+            flops_per_token=3 * flops // shape.seq_len,
         )
 
     def build(self, shape: Shape, init_seed: int) -> LogitsOnly:
         """The network with the architecture's own initialisation."""
         with torch.random.fork_rng():
+            configuration = self.configuration(shape)  # which may try something: the weights' numbers come after
             torch.manual_seed(init_seed)
-            network = self._network(shape)
-            attend_causally(network.lm, shape.seq_len)
+            network = _network(configuration, shape)
+            try:
+                attend_causally(network.lm, shape.seq_len)
+            except DataDependentOutputException:  # on shapes alone it cannot be known
+                raise
+            except Exception as error:  # of as many kinds as there are architectures
+                raise refused(shape, error) from error
             return network
 
     def hidden_matrices(self, network: nn.Module) -> set[str]:
@@ -78,12 +78,10 @@ class HuggingFaceFamily:
         assert isinstance(network, LogitsOnly)
         return {n for n, p in network.named_parameters() if p.dim() >= 2 and n not in network.embedding_names}
 
-    def _network(self, shape: Shape) -> LogitsOnly:
-        configuration = _configuration(self._model_type, shape)
-        try:
-            return LogitsOnly(configuration)
-        except (LookupError, TypeError, ValueError, AttributeError, ImportError) as error:
-            raise _refused(shape, error) from error
+    def configuration(self, shape: Shape) -> Any:
+        """The transformers configuration of the rung."""
+        small = shape.model_copy(update={"vocab_size": 64, "seq_len": 8})
+        return configuration_of(self._model_type, shape, _padding_of(self._model_type, small.model_dump_json()))
 
 
 class LogitsOnly(nn.Module):
@@ -94,6 +92,8 @@ class LogitsOnly(nn.Module):
         from transformers import AutoModelForCausalLM
 
         self.lm = AutoModelForCausalLM.from_config(configuration, trust_remote_code=False)
+        if self.lm._can_set_experts_implementation():
+            self.lm.set_experts_implementation(experts_on_shapes())
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits [B, T, V] of ids [B, T]."""
@@ -121,44 +121,43 @@ class LogitsOnly(nn.Module):
         return {name for name, p in self.named_parameters() if id(p) in tables}
 
 
-def _configuration(model_type: str, shape: Shape) -> Any:
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise ConfigError(
-            f'model.family: found "hf:{model_type}"; accepted: "hf:" and a causal model type of transformers, such as '
-            "gpt2, gpt_neox, llama, qwen3, mistral"
-        )
-    fields: dict[str, Any] = {
-        "hidden_size": shape.width,
-        "num_hidden_layers": shape.depth,
-        "num_attention_heads": shape.heads,
-        "vocab_size": shape.vocab_size,
-        "max_position_embeddings": shape.seq_len,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    }
-    defaults = AutoConfig.for_model(model_type).to_dict()
-    fields |= {name: 0.0 for name in defaults if "dropout" in name or name.endswith("_pdrop")}
-    fields |= {name: 4 * shape.width for name in ("intermediate_size", "n_inner", "ffn_dim") if name in defaults}
-    fields |= {name: shape.heads for name in ("num_key_value_heads",) if name in defaults}
-    fields |= {name: shape.head_size for name in ("head_dim",) if name in defaults}
-    accepted = {name for name in defaults if not name.startswith("_")} - _NOT_OPTIONS
-    unknown = sorted(set(shape.options) - accepted)
-    if unknown:
-        raise ConfigError(
-            f"model.options.{unknown[0]}: unknown to transformers' {model_type} configuration; accepted: "
-            + ", ".join(sorted(name for name in accepted if isinstance(defaults[name], (int, float, str))))
-        )
+def _network(configuration: Any, shape: Shape) -> LogitsOnly:
     try:
-        return AutoConfig.for_model(model_type, **fields | shape.options)
-    except Exception as error:  # its checks raise kinds of their own
-        raise _refused(shape, error) from error
+        return LogitsOnly(configuration)
+    except Exception as error:  # of as many kinds as there are architectures
+        raise refused(shape, error) from error
 
 
-def _refused(shape: Shape, error: Exception) -> ConfigError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return ConfigError(
-        f"model.options: transformers refuses {shape.family} of width {shape.width} with {shape.options} ({reason})"
-    )
+@lru_cache(maxsize=64)
+def _padding_of(model_type: str, shape_json: str) -> int | None:
+    """The id of padding: none where the architecture does without, since windows have none; else 0."""
+    shape = Shape.model_validate_json(shape_json)
+    try:
+        with torch.device("meta"):
+            network = LogitsOnly(configuration_of(model_type, shape, None))
+        ran = _flops_on_shapes(network, shape.seq_len)
+    except Exception:
+        return 0
+    return 0 if ran is None else None
+
+
+def _flops_on_shapes(network: LogitsOnly, seq_len: int) -> int | None:
+    """Forward FLOPs of a window by a network on the meta device; None where it reads the values of tensors."""
+    ids = torch.zeros((1, seq_len), dtype=torch.long, device="meta")
+    for mask in (torch.zeros((1, 1, seq_len, seq_len), device="meta"), None):  # given, as making one may read values
+        with suppress(Exception), FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.lm(input_ids=ids, attention_mask=mask, use_cache=False)
+            return int(counter.get_total_flops())
+    return None
+
+
+def _flops_of_ids(network: LogitsOnly, shape: Shape) -> int:
+    """The same by a network with weights, on ids."""
+    if network.lm._can_set_experts_implementation():
+        network.lm.set_experts_implementation("batched_mm")  # as many products, in operations that are counted
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.arange(shape.seq_len)[None] % shape.vocab_size)
+    except Exception as error:
+        raise refused(shape, error) from error
+    return int(counter.get_total_flops())

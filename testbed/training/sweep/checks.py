@@ -49,6 +49,23 @@ def check_pack(spec: RunSpec, train: Train) -> None:
             )
 
 
+def check_families(specs: tuple[RunSpec, ...]) -> tuple[str, ...]:
+    """What is unusual about the networks of each family in the plan, in sentences; its smallest network is looked at.
+
+    Raises:
+        ConfigError: A family's networks are not causal, or not of the rung's depth and width.
+    """
+    smallest: dict[str, RunSpec] = {}
+    for spec in sorted(specs, key=lambda spec: spec.counts.n_params_total):
+        if spec.shape.family != "gpt":
+            smallest.setdefault(f"{spec.shape.family} {sorted(spec.shape.options.items())}", spec)
+    if not smallest:
+        return ()
+    from testbed.training.models.family_check import family_findings  # which brings torch
+
+    return tuple(sentence for spec in smallest.values() for sentence in family_findings(spec.shape.model_dump_json()))
+
+
 def check_processes(spec: RunSpec) -> None:
     """ConfigError where processes could not take as many windows as each other, of a batch and of the validation."""
     seq_len = spec.shape.seq_len

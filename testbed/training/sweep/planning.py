@@ -22,6 +22,7 @@ from testbed.training.recipe import PARTS, SCHEDULES, part_of, schedule_of
 from testbed.training.sweep.checks import (
     LEAST_STEPS,
     check_data,
+    check_families,
     check_pack,
     check_processes,
     check_target,
@@ -96,7 +97,7 @@ def plan(config: Config, facts: DataFacts | Callable[[Data], DataFacts], chosen:
         check_data(spec, config.at(spec.cell).data.repeat)
         check_pack(spec, config.train)
         check_processes(spec)
-    return Plan(grid, target, design_warnings(grid, target))
+    return Plan(grid, target, (*design_warnings(grid, target), *check_families(grid + target)))
 
 
 def _grid(
