@@ -13,6 +13,9 @@ from testbed.analysis.fit import fit_law
 from testbed.analysis.fit.approaches import side_by_side
 from testbed.analysis.fit.diagnostics import carried, doubts, far_answer
 from testbed.analysis.fit.diagnostics.finding import SENTENCES
+from testbed.analysis.report.fit.fit_figures import save_figures
+from testbed.analysis.report.fit.plane import optimum
+from testbed.analysis.report.study.tables import fit_table
 from testbed.errors import TableError
 from tests.helpers.command_line import command
 
@@ -75,6 +78,15 @@ def test_the_approaches_refuse_a_ladder_and_carry_doubts():
     assert set(ways.refused) == {"1, envelope", "2, IsoFLOP", "3, hoffmann"}
     assert "unidentified" in {finding.code for finding in ways.warnings}
     assert side_by_side(grid(), n_boot=50).table["a"].notna().all()
+
+
+def test_a_page_of_a_ladder_draws_no_optimum_and_no_interval(tmp_path):
+    fit = fit_law("hoffmann", LADDERS["one ratio"], n_boot=50)
+    assert optimum(fit, np.array([1e19, 1e20])).empty
+    (written,) = save_figures(fit, tmp_path / "isoloss.html", figure="isoloss")
+    assert written.exists()
+    fit = replace(fit, resamples_converged=np.zeros(50, bool))
+    assert "not known" in str(fit_table(fit, fit.conf_int(), 0.9))
 
 
 # --- intervals, distance, other doubts -------------------------------------------------------------

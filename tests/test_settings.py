@@ -77,6 +77,15 @@ def test_a_random_search_of_two_settings_is_named_whole():
     assert len(best_rows("hoffmann", table).rows) == 20
 
 
+def test_the_steps_of_a_batch_are_not_named_beside_it_nor_its_bad_values_as_far_rows():
+    table = tuned("batch_tokens", (2**16, 2**18, 2**20, 2**21), curvature=0.0)
+    table["max_steps"] = table["tokens"] / table["batch_tokens"]
+    table.loc[[3, 40], "val_loss"] *= 3
+    codes = found(table)
+    assert codes["rows-differ"].evidence["columns"] == "batch_tokens"
+    assert "far-rows" not in codes
+
+
 def test_two_corpora_are_named_with_the_share_they_explain():
     finding = found(corpora())["rows-differ"]
     assert "40 rows at 20 designs differ in corpus" in finding.message

@@ -44,6 +44,7 @@ _PROGRESS = re.compile(
     r"^(status|state|finished|completed?|done|crashed|failed|diverged|phase|role|is_final|epoch|exit_?code|outcome)$",
     re.IGNORECASE,
 )
+_STEPS = re.compile(r"(^|_)(steps?|iters?|iterations)$", re.IGNORECASE)
 _FEW = 12  # values that any column may have and still be a setting; a number of more may be measured
 _SHARE = 0.25  # of the rows, up to which the values of a larger table are few
 
@@ -155,7 +156,8 @@ def _ranked(
 ) -> list[tuple[str, Codes]]:
     """The candidates that vary within designs: sizes first, then those that explain most of the response there.
 
-    Columns of very many values, as of a random search, explain anything, and come last.
+    Columns of very many values, as of a random search, explain anything, and come last; so do steps, which follow from
+    tokens and batch.
     """
     y = points[law.response].to_numpy(np.float64)
     y = y - _means(y, cells)
@@ -166,7 +168,7 @@ def _ranked(
         if finer.max() > cells.max():
             left = y - _means(y, values)
             share = 1 - float(left @ left) / total if total > 0 else 0.0
-            many = int(values.max()) >= len(table) // 2
+            many = int(values.max()) >= len(table) // 2 or _STEPS.search(name) is not None
             found.append((not _is_size(name), many, -share, name, values))
     return [(name, values) for *_, name, values in sorted(found, key=lambda each: each[:4])]
 

@@ -149,7 +149,7 @@ def _remedy(fit: Estimate, name: str, raw: pd.DataFrame | None) -> str:
     where = f'--where "{condition(name, raw)}"'
     exponents = ",".join(p.name for p in law.parameters if p.role == "exponent" and p.name not in fit.fixed)
     shared = f", or with shared exponents --by {quoted(name)} --share {exponents}" if exponents else ""
-    best = "; if it was tuned, keep the best of each: --best" if is_tuned(name) or not _is_text(name, raw) else ""
+    best = "; if it was tuned, keep the best of each: --best" if is_tuned(name) or _is_scale(name, raw) else ""
     return f"fit one at a time with {where}, each by itself with --by {quoted(name)}{shared}{best}"
 
 
@@ -175,6 +175,11 @@ def condition(name: str, raw: pd.DataFrame | None) -> str:
 
 def _is_text(name: str, raw: pd.DataFrame | None) -> bool:
     return raw is not None and name in raw and not pd.api.types.is_numeric_dtype(raw[name].dtype)
+
+
+def _is_scale(name: str, raw: pd.DataFrame | None) -> bool:
+    """Whether a column holds numbers of more than two values, so that it may have been tuned."""
+    return raw is not None and name in raw and not _is_text(name, raw) and raw[name].nunique() > 2
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.estimate import Estimate, robust_sd
-from testbed.analysis.fit.settings import as_expression
+from testbed.analysis.fit.settings import as_expression, is_tuned
 from testbed.points.numbers import row_number
 
 _TIMES = 10.0  # robust standard deviations of the residuals,
@@ -23,6 +23,8 @@ def far_rows(fit: Estimate, raw: pd.DataFrame | None) -> Iterator[Finding]:
     """Rows that lie far off the law, the farthest first named by their numbers."""
     if fit.nobs != len(fit.points) or fit.nobs < len(fit.problem.coordinates.free) + _SPARE:
         return
+    if any(is_tuned(name) for name in fit.differs):
+        return  # a sweep's bad settings, of which the best of each design gets rid
     off = np.expm1(fit.resid) if fit.space == "log" else fit.resid
     unit = 1.0 if fit.space == "log" else float(np.ptp(fit.rows.y)) or 1.0
     far = (np.abs(fit.resid) > _TIMES * robust_sd(fit.resid)) & (np.abs(off) > _LEAST * unit)

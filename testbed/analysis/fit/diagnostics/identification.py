@@ -10,7 +10,7 @@ import numpy as np
 from testbed.analysis.fit.diagnostics.finding import Finding, finding
 from testbed.analysis.fit.diagnostics.ladder import ladder
 from testbed.analysis.fit.estimate import Estimate
-from testbed.analysis.fit.intervals import percentiles
+from testbed.analysis.fit.intervals import percentiles, resamples_hold
 from testbed.points import column_named
 
 LEAST_DECADES = 1.0  # that a column has to span for its exponent
@@ -118,7 +118,8 @@ def _wide(fit: Estimate) -> Iterator[Doubt]:
         most = {"exponent": MOST_RATIO, "scale": _MOST_SCALE_RATIO}.get(p.role)
         low, high = (float(ends[end][p.name]) for end in ("low", "high"))
         if most is not None and high > most * low:
-            phrase = f"the {100 * _LEVEL:.0f} % interval of {p.name} is {low:.3g} to {high:.3g}"
+            interval = f"the {100 * _LEVEL:.0f} % interval of" if resamples_hold(fit) else "in most resamples"
+            phrase = f"{interval} {p.name} is {low:.3g} to {high:.3g}"
             yield Doubt("interval", phrase, min(high / max(low, 1e-300), 1e300), (p.name,))
 
 

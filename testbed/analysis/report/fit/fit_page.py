@@ -57,8 +57,13 @@ def _parameters(fit: Fit, level: float) -> TextTable:
             table.append((letter(name), f"{value:.5g}", "held", ""))
             continue
         low, high = (float(bounds[end][name]) for end in ("low", "high"))
-        table.append((letter(name), f"{value:.5g}", brief(errors[name]), f"{brief(low)} to {brief(high)}"))
+        table.append((letter(name), f"{value:.5g}", brief(errors[name]), _ends(low, high)))
     return TextTable(("parameter", "estimate", "standard error", f"{100 * level:.0f} % interval"), tuple(table))
+
+
+def _ends(low: float, high: float) -> str:
+    """The ends of an interval; there is none where too few of the resamples converged."""
+    return "not known" if low != low or high != high else f"{brief(low)} to {brief(high)}"
 
 
 def _facts(fit: Fit) -> TextTable:

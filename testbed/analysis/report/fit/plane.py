@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from testbed.analysis.fit import Fit
+from testbed.analysis.fit.diagnostics.ladder import ladder
 from testbed.analysis.fit.frontier import best_sizes
 from testbed.analysis.report.fit.response import dot, fitted_rows, over_many, thinned, tooltip
 from testbed.analysis.report.law_line import law_line
@@ -33,7 +34,12 @@ def has_plane(fit: Fit) -> bool:
 
 
 def optimum(fit: Fit, flops: Array) -> pd.DataFrame:
-    """The frontier for budgets `flops`, with columns flops, n, tokens and loss; budgets without an optimum are left out."""
+    """The frontier for budgets `flops`, with columns flops, n, tokens and loss; budgets without an optimum are left out.
+
+    There is none for a ladder, whose rows lie on one line of N and D.
+    """
+    if ladder(fit) is not None:
+        return pd.DataFrame({name: np.empty(0) for name in ("flops", "n", "tokens", "loss")})
     thetas = np.repeat([list(fit.theta.values())], len(flops), axis=0)
     n, tokens, loss = best_sizes(fit, thetas, flops)
     return pd.DataFrame({"flops": flops, "n": n, "tokens": tokens, "loss": loss}).dropna()
