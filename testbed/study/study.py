@@ -17,7 +17,7 @@ from testbed.analysis.forecast import Circumstances, check_remaining, fit_laws, 
 from testbed.analysis.report.study.contents import Contents
 from testbed.analysis.report.study.writing import write_page
 from testbed.config import Config
-from testbed.errors import ConfigError, FolderError, RunFailed, SealError
+from testbed.errors import ConfigError, FolderError, RunFailed, SealError, TableError
 from testbed.files import stay_inside
 from testbed.points import write_table
 from testbed.records import Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
@@ -213,6 +213,7 @@ class Study:
         folder = self.folder
         left_out, lacking = self._left_out(), missing_cells(folder)
         complete = not unfinished(folder, "grid") and bool(left_out or not lacking)
+        fits, unfitted = self._fits_or_reason() if complete else ({}, None)
         return Contents(
             name=folder.config.name,
             config_toml=folder.config.to_toml(),
@@ -222,7 +223,8 @@ class Study:
             failures={spec.run_id: f.reason for spec in folder.specs if (f := folder.run(spec).failure())},
             warnings=design_warnings(self.grid, self.target),
             points=self.points(),
-            fits=self.fit() if complete else {},
+            fits=fits,
+            unfitted=unfitted,
             n_column=folder.config.forecast.n,
             forecast=folder.forecast() if folder.has_forecast() else None,
             verdict=folder.verdict(),
@@ -232,6 +234,13 @@ class Study:
             retried=retried(folder),
             notices=tuple(f"{spec.run_id}: {n.message}" for spec in folder.specs for n in folder.run(spec).notices()),
         )
+
+    def _fits_or_reason(self) -> tuple[dict[str, Fit], str | None]:
+        """The fitted laws; where they cannot be fitted (one width, one run) none, and why."""
+        try:
+            return self.fit(), None
+        except (ConfigError, TableError) as reason:
+            return {}, str(reason)
 
     def _require_ended(self, role: Role) -> None:
         specs, waiting = self.folder.of_role(role), [spec.run_id for spec in unfinished(self.folder, role)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException
+from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
 from torch.utils.flop_counter import FlopCounterMode
 
 from testbed.config import Model
@@ -133,9 +133,9 @@ def _padding_of(model_type: str, shape_json: str) -> int | None:
     """The id of padding: none where the architecture does without, since windows have none; else 0."""
     shape = Shape.model_validate_json(shape_json)
     try:
-        with torch.device("meta"):
+        with unset_fake_temporarily(), torch.device("meta"):  # the same answer while memory is estimated
             network = LogitsOnly(configuration_of(model_type, shape, None))
-        ran = _flops_on_shapes(network, shape.seq_len)
+            ran = _flops_on_shapes(network, shape.seq_len)
     except Exception:
         return 0
     return 0 if ran is None else None

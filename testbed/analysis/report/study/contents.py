@@ -13,7 +13,10 @@ from testbed.records import Forecast, MissingCell, Provenance, Retried, RunSpec,
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that a study's page shows; what is None or empty is left out."""
+    """Everything that a study's page shows; what is None or empty is left out.
+
+    `unfitted` says why a finished grid has no `fits`.
+    """
 
     name: str
     config_toml: str
@@ -32,3 +35,4 @@ class Contents:
     retried: tuple[Retried, ...] = ()
     notices: tuple[str, ...] = ()
     certificate: Certificate | None = None
+    unfitted: str | None = None

@@ -31,6 +31,11 @@ def forecast_sentence(forecast: Forecast) -> str:
     )
 
 
+def unfitted_sentence(reason: str) -> str:
+    """Why the page of a finished grid has no law."""
+    return f"No law is fitted to these runs ({reason}); the losses are in the curves above and in points.csv."
+
+
 def missing_sentence(missing: Sequence[MissingCell]) -> str:
     """The cells of the grid that a fit was made without."""
     runs: dict[str, list[MissingCell]] = {}

@@ -70,6 +70,7 @@ def _text(contents: Contents) -> dict[str, Any]:
         "retried": sentences.retried_sentence(contents.retried) if contents.retried else None,
         "notices": contents.notices,
         "plan": shown(tables.plan_table(contents.specs)),
+        "unfitted": sentences.unfitted_sentence(contents.unfitted) if contents.unfitted else None,
         "laws": [_law(fit) for fit in contents.fits.values()],
         "provenance": shown(tables.provenance_table(contents.provenance, contents.specs)),
         "config_hash": contents.config_hash,
