@@ -192,6 +192,18 @@ def test_runs_without_a_loss_are_never_the_best_and_accuracy_rises():
     assert set(best_rows("krajewski", accuracy, {"accuracy": "accuracy"}).rows["lr"]) == {2e-3}
 
 
+def test_data_and_architectures_are_not_chosen_among_but_each_has_its_best():
+    table = corpora(lr=(1e-3, 2e-3, 4e-3))
+    table["val_loss"] *= np.exp(0.03 * np.log(table["lr"] / 2e-3) ** 2)
+    with pytest.raises(
+        TableError, match=r"differ in corpus \(web, code\), and --best would choose among them.*--by corpus"
+    ):
+        best_rows("hoffmann", table)
+    best = best_rows("hoffmann", table, by="corpus").rows
+    assert best.groupby("corpus").size().to_dict() == {"code": 20, "web": 20}
+    assert best["lr"].value_counts().idxmax() == 2e-3
+
+
 def test_a_table_with_nothing_to_choose_among_is_refused():
     with pytest.raises(TableError, match="every row is a design of its own"):
         best_rows("hoffmann", grid())

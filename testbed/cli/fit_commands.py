@@ -66,7 +66,7 @@ def fit(
     allow_laws(law)
     if objective in ("lad", "ls"):
         refuse_options(context, f"--objective {objective} has no Huber width; leave it out", "delta")
-    chosen = select_rows(table, options, law)
+    chosen = select_rows(table, options, law, by)
     ways: dict[str, Any] = {
         "columns": chosen.columns,
         "loss": objective,

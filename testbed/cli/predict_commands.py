@@ -24,13 +24,15 @@ def predict_from(
             "predict: say what for, once: --params N --tokens D (and --set NAME=NUMBER for the law's other columns), "
             "or --at TABLE"
         )
-    from testbed.analysis.fit.diagnostics import far_target
+    from testbed.analysis.fit.diagnostics import far_target, unidentified
     from testbed.analysis.fit.diagnostics.differences import rows_differ
+    from testbed.analysis.fit.diagnostics.ladder import ladder
 
     points = _rows_at(fit, columns, at)
     prediction = fit.get_prediction(points, level=level, seeds=seeds)
     frame = prediction.summary_frame(level)
-    findings = (*far_target(prediction), *rows_differ(fit))
+    on_a_line = tuple(unidentified(fit)) if ladder(fit) is not None else ()
+    findings = (*far_target(prediction), *on_a_line, *rows_differ(fit))
     rows = [_prediction_row(row, fit.law.response, level) for row in frame.to_dict("records")]
     if as_json:
         inputs = frame_rows(points[[c for c in points if c in fit.law.columns]])

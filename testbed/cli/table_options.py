@@ -83,7 +83,7 @@ class Selection:
     notes: tuple[str, ...] = ()
 
 
-def select_rows(table: Path, options: RowOptions, law: str = "hoffmann") -> Selection:
+def select_rows(table: Path, options: RowOptions, law: str = "hoffmann", by: str | None = None) -> Selection:
     """Read a table, or the points.csv of a sweep's folder, and keep the rows that the options choose; `law` has the designs."""
     from testbed.points import annealed_only, filter_rows, read_table, without_target
 
@@ -98,7 +98,7 @@ def select_rows(table: Path, options: RowOptions, law: str = "hoffmann") -> Sele
         return Selection(rows, where, options.named)
     from testbed.analysis.fit.best_rows import best_rows
 
-    best = best_rows(law, rows, options.named, where)
+    best = best_rows(law, rows, options.named, where, by)
     return Selection(best.rows, where, options.named, best.notes)
 
 
