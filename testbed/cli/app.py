@@ -18,6 +18,7 @@ import typer
 from testbed import __version__
 from testbed.cli import (
     compare_commands,
+    data_commands,
     design_commands,
     fit_commands,
     law_commands,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 for command in (
     *study_commands.COMMANDS,
+    *data_commands.COMMANDS,
     *tune_commands.COMMANDS,
     *fit_commands.COMMANDS,
     *predict_commands.COMMANDS,

@@ -9,6 +9,7 @@ from pydantic import Field
 from testbed.config.identity import Label, Later
 from testbed.files import digest
 from testbed.records.record import Positive, Record, Whole
+from testbed.records.repetition import Repetition
 from testbed.records.run_spec import Value
 
 Above = Annotated[float, Field(gt=0, le=1e100)]
@@ -97,7 +98,8 @@ class Forecast(Record):
 
     Losses are in nats/token. `sd_trunks`, `sd_seeds` and `sd_laws` are relative standard deviations that make up the
     interval: resampling of the runs, seed noise of the target's mean, disagreement of the laws. `missing` are the cells
-    that the fit lacks, `retried` its runs that replace diverged ones. `format` is the number of the file's format.
+    that the fit lacks, `retried` its runs that replace diverged ones. `repetition` says how often the text is read, where it is
+    read more than once; `format` is the number of the file's format.
     """
 
     study: str
@@ -127,6 +129,7 @@ class Forecast(Record):
     versions: dict[str, str]
     missing: Annotated[tuple[MissingCell, ...], Later] = ()
     retried: Annotated[tuple[Retried, ...], Later] = ()
+    repetition: Annotated[Repetition | None, Later] = None
     format: Annotated[Positive, Later] = 1
     digest: Annotated[str, Label] = ""
 
@@ -145,7 +148,8 @@ class Verdict(Record):
     `z` is the error in standard deviations of fit, seeds and laws together. `compute_equivalent` is the factor on the
     target's compute at which the forecast's laws give the observed loss, None where no compute does. `hit` says whether
     the observed loss (nats/token) lies in the interval, `entropy_held` whether the true entropy lies in
-    the interval of `Forecast.entropy`, where it is known.
+    the interval of `Forecast.entropy`, where it is known. `best_of_grid` is the lowest loss (nats/token, mean of seeds) in the
+    grid, `repetition` the forecast's.
     """
 
     forecast_digest: str
@@ -163,3 +167,5 @@ class Verdict(Record):
     baseline_errors: dict[str, float]
     true_entropy: float | None
     entropy_held: bool | None
+    best_of_grid: float | None = None
+    repetition: Repetition | None = None

@@ -19,7 +19,15 @@ MANIFEST = "MANIFEST.json"
 POINTS = "points.csv"
 FORMAT = 1  # of an archive: the latest that this version reads, and the one that it writes
 
-_OF_SWEEP = ("certificate.json", "config.toml", "forecast.json", "plan.json", "timetable.json", "verdict.json")
+_OF_SWEEP = (
+    "certificate.json",
+    "config.toml",
+    "data.json",
+    "forecast.json",
+    "plan.json",
+    "timetable.json",
+    "verdict.json",
+)
 _OF_RUN = ("done.json", "evals.jsonl", "failed.json", "notices.jsonl", "provenance.jsonl", "spec.json")
 _PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"  # no separators: a name cannot point to another folder
 _BELONGS = re.compile(

@@ -7,6 +7,7 @@ from typing import Any
 
 from testbed.config import Budget, Config
 from testbed.study.preparation import device_and_workers, engines, settle, timetable
+from testbed.training.data.description import said
 from testbed.training.executors import Engines, Timetable, settle_packs
 from testbed.training.store.ledger import Entry, Ledger
 from testbed.training.store.spending import account, affordable, missing
@@ -25,6 +26,7 @@ class CostEstimate:
     engines: Engines
     timetable: Timetable | None
     budget: Budget | None = None
+    data: tuple[str, ...] = ()  # what is said of the tokens
 
     @property
     def run_memory(self) -> dict[str, int]:
@@ -44,12 +46,14 @@ class CostEstimate:
         if self.timetable is None:
             known = self.budget is None or self.budget.device_minutes is None
             beside = self.budget_sentences() if known else ["budget: device minutes are not known without measuring"]
-            return [f"{total}; no times and no packs (--no-calibrate)", *beside, *self.engines.sentences()]
+            without = f"{total}; no times and no packs (--no-calibrate)"
+            return [*self.data, without, *beside, *self.engines.sentences()]
         times = (
             f"grid {show_seconds(self.timetable.grid_seconds)}, target {show_seconds(self.timetable.target_seconds)}"
         )
         workers = f"{self.workers} worker{'s' * (self.workers > 1)} ({self.device})"
         return [
+            *self.data,
             f"{total}; on {workers} about: {times}",
             *self.budget_sentences(),
             *self.engines.sentences(),
@@ -114,6 +118,7 @@ class CostEstimate:
         return {
             "runs": runs,
             "warnings": list(self.plan.warnings),
+            "data": list(self.data),
             "device": self.device,
             "workers": self.workers,
             "grid_seconds": None if self.timetable is None else self.timetable.grid_seconds,
@@ -128,12 +133,19 @@ def estimate_costs(config: Config, calibrate: bool = True) -> CostEstimate:
         ConfigError: The plan or its forecast is impossible.
         DataError: The data cannot be read or does not hold enough.
     """
-    _, made = settle(config)
+    source, made = settle(config)
+    data = tuple(said(source))
     device, workers = device_and_workers(config, made.runs)
     chosen = engines(config, made, measure=calibrate)
     if not calibrate:
         return CostEstimate(
-            settle_packs(chosen.plan, config.train) or chosen.plan, device.type, workers, chosen, None, config.budget
+            settle_packs(chosen.plan, config.train) or chosen.plan,
+            device.type,
+            workers,
+            chosen,
+            None,
+            config.budget,
+            data,
         )
     measured = timetable(config, chosen.fitting())
-    return CostEstimate(measured.plan, device.type, workers, chosen, measured, config.budget)
+    return CostEstimate(measured.plan, device.type, workers, chosen, measured, config.budget, data)

@@ -10,12 +10,14 @@ import torch
 
 from testbed.analysis.forecast import check_design
 from testbed.config import Config
+from testbed.errors import DataError
 from testbed.points import key_columns
-from testbed.records import DataFacts, RunSpec
+from testbed.records import DataFacts, Role, RunSpec
 from testbed.study.grid_design import chosen_rungs
 from testbed.training.data import TokenSource, open_source
 from testbed.training.executors import Engines, Timetable, choose_engines, choose_packs, default_workers
 from testbed.training.store import SweepFolder
+from testbed.training.store.cells import unfinished
 from testbed.training.sweep import Plan, Rung, plan, rungs
 from testbed.training.train import choose_device
 
@@ -66,11 +68,35 @@ def timetable(config: Config, made: Plan) -> Timetable:
     return choose_packs(made, config.train, _source_of(config), device, workers)
 
 
+def require_same_data(folder: SweepFolder, role: Role) -> None:
+    """Check the data of the runs of this role that are not done, before any of them starts.
+
+    Raises:
+        DataError: They cannot be read, or are not those of the plan.
+    """
+    waiting = {spec.data.fingerprint: spec for spec in unfinished(folder, role)}
+    for planned, spec in waiting.items():
+        found = open_source(folder.config.at(spec.cell).data).facts
+        if found.fingerprint != planned:
+            raise DataError(
+                f"{spec.data.source}: the tokens are not those that {folder.path} was planned with (fingerprint "
+                f"{found.fingerprint[:12]}, planned {planned[:12]}; {found.train_tokens or 0:,} tokens for training, planned "
+                f"{spec.data.train_tokens or 0:,}): restore the data and repeat the command, or start another sweep (--out). No "
+                "run was started"
+            )
+
+
 def _source_of(config: Config) -> Callable[[RunSpec], TokenSource]:
     return lambda spec: open_source(config.at(spec.cell).data)
 
 
 def varied_columns(spec: RunSpec) -> dict[str, float]:
-    """The run's values of the keys that the grid varies, by their columns in the points table; numbers only."""
-    names = key_columns(spec.cell)
-    return {names[key]: float(value) for key, value in spec.cell.items() if not isinstance(value, str)}
+    """The run's values of the keys that the grid varies, by their columns in the points table; numbers only.
+
+    A run that reads its text more than once has its distinct tokens among them, which the law of repeated text needs.
+    """
+    names, available = key_columns(spec.cell), spec.data.train_tokens
+    found = {names[key]: float(value) for key, value in spec.cell.items() if not isinstance(value, str)}
+    if available is not None and spec.horizons[-1].tokens > available:
+        found.setdefault("unique_tokens", float(available))
+    return found

@@ -21,7 +21,15 @@ from testbed.errors import ConfigError, FolderError, RunFailed, SealError, Table
 from testbed.files import stay_inside
 from testbed.points import write_table
 from testbed.records import Forecast, MissingCell, Role, RunSpec, TargetFacts, Verdict
-from testbed.study.preparation import device_and_workers, engines, settle, timetable, varied_columns
+from testbed.study.preparation import (
+    device_and_workers,
+    engines,
+    require_same_data,
+    settle,
+    timetable,
+    varied_columns,
+)
+from testbed.training.data.description import said
 from testbed.training.executors import Watcher, make_executor, settle_packs, tracked, train_all
 from testbed.training.store import SweepFolder, now
 from testbed.training.store.cells import diverged, failed, missing_cells, retried, unfinished
@@ -62,7 +70,7 @@ class Study:
         """
         path = path or config.home
         config = SweepFolder.rules_at(path, config)
-        _, made = settle(config, path)
+        source, made = settle(config, path)
         seconds = None
         if not SweepFolder.exists(path):
             made = engines(config, made, measure=True).fitting()
@@ -72,6 +80,7 @@ class Study:
                 settled, seconds = measured.plan, measured.run_seconds
             made = settled
         folder = SweepFolder.create(path, config, made.runs)
+        folder.keep_said(said(source))
         if seconds is not None:
             folder.keep_timetable(seconds)
         return cls(folder)
@@ -111,11 +120,13 @@ class Study:
 
         Raises:
             SealError: The target's forecast is not sealed yet.
+            DataError: The data are not those of the plan; no run has been started.
             RunFailed: Runs failed; raised once all have ended, with every reason.
             BudgetReached: The sweep's budget is spent.
         """
         specs = self._sealed_target() if role == "target" else self.folder.of_role(role)
         runs = {spec.run_id: self.folder.run(spec) for spec in specs}
+        require_same_data(self.folder, role)
         if retry_failed:
             for run in runs.values():
                 run.forget_failure()
@@ -221,7 +232,7 @@ class Study:
             specs=folder.specs,
             states={spec.run_id: folder.run(spec).state() for spec in folder.specs},
             failures={spec.run_id: f.reason for spec in folder.specs if (f := folder.run(spec).failure())},
-            warnings=design_warnings(self.grid, self.target),
+            warnings=design_warnings(self.grid, self.target, folder.config.forecast.laws),
             points=self.points(),
             fits=fits,
             unfitted=unfitted,
@@ -232,6 +243,7 @@ class Study:
             certificate=read_certificate(folder.path, folder.config.hash()),
             missing=left_out or lacking,
             retried=retried(folder),
+            data=folder.said(),
             notices=tuple(f"{spec.run_id}: {n.message}" for spec in folder.specs for n in folder.run(spec).notices()),
         )
 

@@ -24,6 +24,7 @@ from testbed.config import ForecastSettings
 from testbed.errors import ConfigError, TableError
 from testbed.points import annealed_only, fit_columns, map_columns, points_digest
 from testbed.records import Forecast, Interval, LawForecast, MissingCell, Retried, TargetFacts
+from testbed.records.repetition import Repetition, repetition
 
 _N_AND_TOKENS = ("n", "tokens")
 _DERIVED = ("flops", "tokens_per_param")  # 6 N D and D / N, of N and D as the forecast counts them
@@ -181,6 +182,7 @@ def make_forecast(
         versions=circumstances.versions,
         missing=circumstances.missing,
         retried=circumstances.retried,
+        repetition=_repetition(grid, target),
     )
     return forecast.sealed()
 
@@ -258,6 +260,14 @@ def _run_sd(pooled: float, where: str) -> float:
             f"{where}: no cell of the grid has two seeds, so the noise of a run is unknown; give grid.init_seeds two or more"
         )
     return pooled
+
+
+def _repetition(grid: pd.DataFrame, target: TargetFacts) -> Repetition | None:
+    """How often the text is read, as far as the points say."""
+    if "unique_tokens" not in grid or grid["unique_tokens"].isna().any():
+        return None
+    unique = target.columns.get("unique_tokens")
+    return repetition(grid["tokens"] / grid["unique_tokens"], None if unique is None else target.tokens / unique)
 
 
 def _law_forecast(fit: Fit, at: dict[str, float], level: float) -> LawForecast:

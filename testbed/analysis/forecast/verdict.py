@@ -57,7 +57,14 @@ def judge(forecast: Forecast, points: pd.DataFrame, true_entropy: float | None, 
         entropy_held=None
         if true_entropy is None or entropy is None
         else entropy.interval.low <= true_entropy <= entropy.interval.high,
+        best_of_grid=_best_of_grid(points, forecast.n_column),
+        repetition=forecast.repetition,
     )
+
+
+def _best_of_grid(points: pd.DataFrame, n_column: str) -> float | None:
+    grid = points[(points["role"] == "grid") & (points["phase"] == "annealed")]
+    return None if grid.empty else float(grid.groupby([n_column, "tokens"])["loss"].mean().min())
 
 
 def compute_equivalent(forecast: Forecast, observed: float) -> float | None:

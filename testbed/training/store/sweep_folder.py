@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -141,6 +141,18 @@ class SweepFolder:
         """Keep the estimated seconds of each run, from which the remaining time is computed later."""
         write_json(self.path / "timetable.json", {run_id: round(each, 3) for run_id, each in seconds.items()})
 
+    def keep_said(self, sentences: Sequence[str]) -> None:
+        """Keep what is said of the tokens, for the page."""
+        if sentences and not (self.path / "data.json").exists():
+            write_json(self.path / "data.json", list(sentences))
+
+    def said(self) -> tuple[str, ...]:
+        """What `keep_said` has kept; empty where that is nothing."""
+        try:
+            return _Sentences.model_validate_json(read_bytes(self.path / "data.json")).root
+        except (OSError, ValueError, FolderError):
+            return ()  # they are shown, and decide nothing
+
     @property
     def forecast_path(self) -> Path:
         """The file of the sealed forecast."""
@@ -208,6 +220,10 @@ class _Plan(BaseModel):
 
 class _RunSeconds(RootModel[dict[str, Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]]]):
     """Seconds by run id."""
+
+
+class _Sentences(RootModel[tuple[Annotated[str, Field(max_length=10_000)], ...]]):
+    """Sentences."""
 
 
 def _read_plan(path: Path) -> _Plan:

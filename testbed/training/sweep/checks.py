@@ -7,6 +7,7 @@ import math
 from testbed.config import Train
 from testbed.errors import ConfigError
 from testbed.records import RunSpec
+from testbed.records.repetition import repetition
 
 LEAST_STEPS = 1000  # below, short horizons are step-starved and bend the law
 _LEAST_SPAN = 10.0
@@ -78,8 +79,19 @@ def check_processes(spec: RunSpec) -> None:
             )
 
 
-def design_warnings(grid: tuple[RunSpec, ...], target: tuple[RunSpec, ...]) -> tuple[str, ...]:
-    """Where the design is poor: step-starved, narrow, or with its target too far away."""
+def passes(spec: RunSpec) -> list[float]:
+    """How often each horizon of a run reads its text; 1 where the text has no end."""
+    found = spec.data.train_tokens
+    return [1.0 if found is None else horizon.tokens / found for horizon in spec.horizons]
+
+
+def design_warnings(
+    grid: tuple[RunSpec, ...], target: tuple[RunSpec, ...], laws: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Where the design is poor: step-starved, narrow, with its target too far away, or reading its text again and again.
+
+    `laws` are those of the forecast.
+    """
     warnings = []
     shortest = min(h.steps for spec in grid for h in spec.horizons)
     if shortest < LEAST_STEPS:
@@ -103,4 +115,5 @@ def design_warnings(grid: tuple[RunSpec, ...], target: tuple[RunSpec, ...]) -> t
                 f"the target lies {decades:.2f} decades of compute beyond the grid; beyond {_FARTHEST_DECADES} forecasts "
                 "of this kind have failed: bring it nearer or enlarge the grid"
             )
-    return tuple(warnings)
+    repeated = repetition([n for spec in grid for n in passes(spec)], passes(target[0])[-1] if target else None)
+    return (*warnings, *([repeated.sentence(laws)] if repeated else []))

@@ -97,7 +97,7 @@ def plan(config: Config, facts: DataFacts | Callable[[Data], DataFacts], chosen:
         check_data(spec, config.at(spec.cell).data.repeat)
         check_pack(spec, config.train)
         check_processes(spec)
-    return Plan(grid, target, (*design_warnings(grid, target), *check_families(grid + target)))
+    return Plan(grid, target, (*design_warnings(grid, target, config.forecast.laws), *check_families(grid + target)))
 
 
 def _grid(

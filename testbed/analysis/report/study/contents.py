@@ -36,3 +36,4 @@ class Contents:
     notices: tuple[str, ...] = ()
     certificate: Certificate | None = None
     unfitted: str | None = None
+    data: tuple[str, ...] = ()

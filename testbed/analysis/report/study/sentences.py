@@ -19,6 +19,7 @@ def forecast_sentence(forecast: Forecast) -> str:
     target, interval = forecast.target, forecast.interval
     missing = f" {missing_sentence(forecast.missing)}" if forecast.missing else ""
     missing += f" {retried_sentence(forecast.retried)}" if forecast.retried else ""
+    missing += f" {_sentence(forecast.repetition.sentence(_names(forecast)))}" if forecast.repetition else ""
     half = 50 * (interval.high - interval.low) / forecast.predicted
     return (
         f"From {forecast.n_runs} runs (to {show_count(target.flops / forecast.compute_ratio)} FLOPs) "
@@ -80,9 +81,28 @@ def verdict_sentence(verdict: Verdict) -> str:
     return (
         f"It reached {verdict.observed:.4f} (mean of {seeds} seed{'s' * (seeds > 1)}): the forecast is "
         f"{100 * verdict.error:+.2f} % off, {where} its interval, z = {verdict.z:+.2f}. {equivalent_sentence(verdict)}"
-        + _AFTER_THE_FACT
-        * verdict.after_the_fact
+        + (f" {_sentence(verdict.repetition.sentence(list(verdict.law_errors)))}" if verdict.repetition else "")
+        + _worse_than_the_grid(verdict)
+        + _AFTER_THE_FACT * verdict.after_the_fact
     )
+
+
+def _worse_than_the_grid(verdict: Verdict) -> str:
+    best = verdict.best_of_grid
+    if best is None or verdict.observed <= best:
+        return ""
+    return (
+        f" That is worse than the grid's best, {best:.4f}, which took less compute: the target overfits or its training has "
+        "gone wrong; testbed report draws its curve."
+    )
+
+
+def _names(forecast: Forecast) -> list[str]:
+    return [law.law for law in (*forecast.laws, *forecast.beside)]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def equivalent_sentence(verdict: Verdict) -> str:

@@ -69,6 +69,7 @@ def _text(contents: Contents) -> dict[str, Any]:
         "missing": sentences.missing_sentence(contents.missing) if contents.missing else None,
         "retried": sentences.retried_sentence(contents.retried) if contents.retried else None,
         "notices": contents.notices,
+        "data": contents.data,
         "plan": shown(tables.plan_table(contents.specs)),
         "unfitted": sentences.unfitted_sentence(contents.unfitted) if contents.unfitted else None,
         "laws": [_law(fit) for fit in contents.fits.values()],
