@@ -103,8 +103,11 @@ def test_other_tokens_than_planned_are_refused(tiny_toml, tmp_path):
         s.model_copy(update={"data": s.data.model_copy(update={"fingerprint": "0" * 64})}) for s in sweep.specs
     )
     sweep = SweepFolder.create(tmp_path / "other", sweep.config, specs)
-    (outcome,) = LocalExecutor("cpu", 1).run(sweep, packs(specs[:1]), Quiet())
-    assert "the tokens are not those of the plan" in outcome.reason
+    with pytest.raises(
+        TestbedError, match=r"the tokens are not those of the plan .*restore the data and repeat the command"
+    ):
+        LocalExecutor("cpu", 1).run(sweep, packs(specs), Quiet())
+    assert {sweep.run(spec).state() for spec in specs} == {"to do"}  # none is marked as failed
 
 
 def test_an_error_at_the_start_of_a_worker_reaches_the_launcher(tiny_toml, tmp_path):

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from testbed.errors import DiskError, RunFailed, SealError, TestbedError
+from testbed.errors import DataError, DiskError, SealError, TestbedError
 from testbed.records import Eval, RunSpec
 from testbed.training.data import TokenSource
 from testbed.training.executors.budget_guard import BudgetGuard
@@ -50,6 +50,7 @@ def run_pack(
     meanwhile, is "held". A run's own fault fails the run and is not raised.
 
     Raises:
+        DataError: The source's tokens are not those of the plan. Nothing is marked here either.
         DiskError: The folder can no longer be written or read. Nothing is marked: the runs go on from their
             checkpoints once the disk is back.
     """
@@ -58,6 +59,7 @@ def run_pack(
     folders = tuple(sweep.run(spec) for spec in specs)
     if all(folder.done() for folder in folders):
         return [Outcome(spec.run_id, "done") for spec in specs]
+    _check_tokens(sweep, specs, source)
     budget = BudgetGuard(sweep)
     budget.refresh()
     if budget.exhausted:
@@ -74,6 +76,16 @@ def run_pack(
         raise DiskError(
             f"{error.filename or sweep.path}: {error.strerror or error}; make the disk available again and repeat the command"
         ) from error
+
+
+def _check_tokens(sweep: SweepFolder, specs: tuple[RunSpec, ...], source: TokenSource) -> None:
+    for spec in specs:
+        found, planned = source.facts.fingerprint, spec.data.fingerprint
+        if found != planned:
+            raise DataError(
+                f"{spec.data.source}: the tokens are not those of the plan of {sweep.path} (fingerprint {found[:12]}, planned "
+                f"{planned[:12]}); restore the data and repeat the command, or start another sweep (--out)"
+            )
 
 
 @dataclass(frozen=True)
@@ -130,12 +142,6 @@ class _OwnedPack:
             if spec.role == "target" and spec.run_id not in self.sweep.forecast().target.runs:
                 raise SealError(
                     f"{spec.run_id}: the sealed forecast is about other runs; a target starts only after its forecast"
-                )
-            found, planned = self.source.facts.fingerprint, spec.data.fingerprint
-            if found != planned:
-                raise RunFailed(
-                    f"{spec.data.source}: the tokens are not those of the plan (fingerprint {found[:12]}, planned "
-                    f"{planned[:12]}); restore the data, or start another sweep"
                 )
         for folder in unfinished:
             folder.begin(provenance(folder.spec, self.device))
