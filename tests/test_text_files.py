@@ -260,3 +260,22 @@ def test_tokens_cannot_be_tokenised_again(tmp_path):
     (tmp_path / "train.bin").write_bytes(ids(20_000).tobytes())
     with pytest.raises(DataError, match=r"tokenised already; take data\.tokenizer away"):
         open_source(text_data(tmp_path, tokenizer="bpe", vocab_size=500))
+
+
+# --- keys that would do nothing -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"separator": "=====", "source": "text:{}"}, r"data\.separator = '=====' stands nowhere in the text"),
+        ({"text_field": "body", "source": "text:{}"}, r"data\.text_field = 'body', but no file has fields"),
+        ({"text_field": "body", "source": "hf:json"}, r"text_field is for a source \"text:PATH\""),
+        ({"separator": "==", "source": "text:{}", "rules": 1}, r"rules = 1 knows no val_share, separator"),
+        ({"val_share": 0.2, "source": "text:{}", "rules": 1}, r"rules = 1 knows no val_share, separator"),
+    ],
+)
+def test_keys_without_effect_are_refused(folder, keys, reason):
+    keys = keys | {"source": keys["source"].format(folder)}
+    with pytest.raises((DataError, ValueError), match=reason):
+        open_source(Data(seq_len=16, val_windows=8, **keys))

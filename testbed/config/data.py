@@ -87,6 +87,12 @@ class Data(OpenTable):
             raise ValueError('vocab_size is given with tokenizer = "bpe", and only with it')
         if self.vocab_size is not None and not 257 <= self.vocab_size <= 2**20:
             raise ValueError("vocab_size is 257 to 1048576")
+        own = {"separator": self.separator, "text_field": self.text_field}
+        for key, value in own.items():
+            if value is not None and not self.source.startswith("text:"):
+                raise ValueError(f'{key} is for a source "text:PATH"; a source "hf:NAME" has data.hf.field')
+        if self.rules == 1 and (any(v is not None for v in own.values()) or self.val_share != 0.05):
+            raise ValueError("rules = 1 knows no val_share, separator or text_field: take them away, or rules")
         if self.hf is not None and not self.source.startswith("hf:"):
             raise ValueError('the table [data.hf] belongs to a source "hf:NAME"')
         if self.zipf is not None and self.source != "synthetic:zipf":

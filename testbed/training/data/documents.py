@@ -31,6 +31,7 @@ from testbed.training.data.shards import ShardDocuments, is_shard
 _STDLIB_SKIP = frozenset({"site-packages", "dist-packages", "__pycache__", "pydoc_data", "lib2to3", "encodings"})
 _STDLIB_LEAST = 10_000_000
 _HEAD = 1 << 13
+_ENDS = "documents end at"
 
 
 class Documents(Protocol):
@@ -72,6 +73,12 @@ class FileDocuments:
             for document in self._documents(path, tally):
                 if document:
                     yield tally.took(document)
+        if self._field is not None and not any(holds_rows(path) for path in self._files):
+            raise DataError(f"{self.label}: data.text_field = {self._field!r}, but no file has fields; take it away")
+        if self._separator and not any(remark.startswith(_ENDS) for remark in tally.remarks):
+            raise DataError(
+                f"{self.label}: data.separator = {self._separator!r} stands nowhere in the text; correct it or take it away"
+            )
 
     def _documents(self, path: Path, tally: Tally) -> Iterator[bytes]:
         if holds_rows(path):
@@ -108,7 +115,7 @@ class FileDocuments:
             yield text
             return
         if separator in text:
-            tally.remarks.setdefault(f"documents end at {separator.decode()!r}, which is no part of the text")
+            tally.remarks.setdefault(f"{_ENDS} {separator.decode()!r}, which is no part of the text")
         yield from separated(text, separator)
 
 
