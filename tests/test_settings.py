@@ -10,7 +10,9 @@ import pytest
 
 from testbed.analysis.fit import Fit, fit_law
 from testbed.analysis.fit.best_rows import best_rows
+from testbed.analysis.fit.comparison import compare
 from testbed.analysis.fit.groups import fit_groups
+from testbed.analysis.fit.heldout import backtest
 from testbed.analysis.fit.shared_law import GROUP, SharedLaw
 from testbed.analysis.laws import LAWS
 from testbed.errors import ConfigError, TableError
@@ -149,6 +151,16 @@ def test_a_prediction_calls_the_scatter_of_a_sweep_misfit():
     again = Fit.from_dict(json.loads(json.dumps(fit.to_dict())))
     assert again.differs == ("lr",)
     assert again.get_prediction(at).sd_obs == pytest.approx(prediction.sd_obs)
+
+
+@pytest.mark.parametrize("replicates", ["separate", "mean"])
+def test_a_back_test_and_a_comparison_say_that_rows_differ(replicates):
+    table = tuned()
+    tested = backtest("hoffmann", table, cuts=2, n_boot=20, replicates=replicates)
+    assert [finding.code for finding in tested.warnings] == ["rows-differ"]
+    if replicates == "separate":
+        compared = compare(["hoffmann"], table, n_boot=20, cuts=2)
+        assert "rows-differ" in {finding.code for finding in compared.warnings}
 
 
 # --- the best of each design ----------------------------------------------------------------------

@@ -109,6 +109,7 @@ def backtest(
     print_notes(chosen.notes)
     print_table(backtest_table(tested))
     console.say(words.backtest_sentence(tested))
+    print_warnings(tested.warnings)
 
 
 @with_groups

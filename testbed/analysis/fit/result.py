@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from testbed.analysis.fit import document
 from testbed.analysis.fit.diagnostics import Finding, diagnose, doubts
@@ -122,6 +122,10 @@ class Fit(Estimate):
     def solve(self, response: float, level: float = 0.9, **given: float) -> pd.Series[float]:
         """Where the response is reached: the column that is not given, or FLOPs on the frontier where none is given."""
         return solve(self, response, given, level)
+
+    def with_settings(self, differs: tuple[str, ...], settings: NDArray[np.intp] | None) -> Self:
+        """The fit with what its points differ in besides a seed, where its table had that no more; means of seeds have none."""
+        return self if self.replicates == "mean" else replace(self, differs=differs, settings=settings)
 
     def to_dict(self, level: float = 0.9) -> dict[str, Any]:
         """The whole fit as JSON values, with points and resamples; `level` is that of the intervals in it."""

@@ -16,6 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from testbed.analysis.fit.diagnostics.differences import rows_differ
+from testbed.analysis.fit.diagnostics.finding import Finding
 from testbed.analysis.fit.fitting import fit_law
 from testbed.analysis.fit.heldout.coverage import METHODS, calibration, cells, distance, scored, summarised
 from testbed.analysis.fit.prediction.domain import Domain, log_compute
@@ -51,6 +53,7 @@ class Backtest:
     level: float
     by: str
     predictions: pd.DataFrame = field(repr=False)
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -80,6 +83,7 @@ class Backtest:
             "predicted": len(self.predictions) // len(METHODS),
             "kappa": self.kappa,
             "summary": self.summary.to_dict("records"),
+            "warnings": [finding.to_dict() for finding in self.warnings],
         }
 
 
@@ -152,7 +156,7 @@ def backtest_fit(
             f"{where}: no cut by {by} leaves {least} rows of {_RUNS} runs below it and rows of their kind above; "
             "give more rows, or more runs that are larger than the rest"
         )
-    return Backtest(fit.law.name, level, by, predictions)
+    return Backtest(fit.law.name, level, by, predictions, tuple(rows_differ(fit)))
 
 
 def _one_cut(
@@ -192,9 +196,9 @@ def _refit(fit: Fit, below: NDArray[np.bool_], n_boot: int, seed: int, where: st
     """The fit of the rows below a cut, with the options of `fit`."""
     points = fit.points
     if fit.replicates == "mean":  # each row is several points
-        by = list(fit.rows.designs.columns)
-        below = below[points.groupby(by, sort=True).ngroup().to_numpy()]
-    return fit_law(
+        designs = fit.rows.designs
+        below = below[designs.groupby(list(designs.columns), sort=True).ngroup().to_numpy()]
+    part = fit_law(
         fit.law,
         points[below].reset_index(drop=True),
         columns={name: name for name in points.columns},
@@ -207,6 +211,7 @@ def _refit(fit: Fit, below: NDArray[np.bool_], n_boot: int, seed: int, where: st
         seed=seed,
         where=where,
     )
+    return part.with_settings(fit.differs, None if fit.settings is None else fit.settings[below])
 
 
 def _intervals(fit: Fit, targets: Mapping[str, Any], level: float, unit: str) -> dict[str, tuple[Array, Array, Array]]:

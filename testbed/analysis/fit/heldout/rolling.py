@@ -83,7 +83,7 @@ def predict_held_out(fit: Fit, cut: Cut, level: float, unit: str) -> pd.DataFram
         fixed=fit.fixed,
         n_boot=0,
         where="the smaller runs",
-    )
+    ).with_settings(fit.differs, None if fit.settings is None else fit.settings[cut.fitted])
     at = {name: fit.points[name].to_numpy()[cut.held_out] for name in fit.law.columns}
     prediction = get_prediction(part, at, level, unit=unit)
     low, high = prediction.interval()
