@@ -26,7 +26,7 @@ REFUSED = OTHER_RESPONSE | {
     "tissue_n": "a law of whole loss curves",
     "multi_power": "a law of whole loss curves",
 }
-SLOW = ("bnsl2", "farseer", "kaplan_trajectory")
+SLOW = ("bnsl2", "farseer", "kaplan_trajectory", "goyal_pools4")
 FORECAST = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in LAWS if name not in REFUSED]
 
 

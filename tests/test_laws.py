@@ -13,7 +13,7 @@ from testbed.analysis.laws import LAWS, find_law, plain_formula
 from testbed.errors import ConfigError
 from tests.helpers.planted import PLANTED, noisy
 
-SLOW = ("bnsl2", "farseer")  # a fit takes ten seconds
+SLOW = ("bnsl2", "farseer", "goyal_pools4")  # a fit takes five to ten seconds
 FITTED = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LAWS]
 
 

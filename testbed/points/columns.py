@@ -176,7 +176,8 @@ _OF_LAWS = (
     Column("accuracy", None, None, ("acc", "test_accuracy", "val_accuracy", "top1_accuracy", "test_acc", "val_acc"),
            scale="linear", derived=("1 - error",)),
     Column("steps", "optimiser steps", None,
-           ("n_steps", "total_steps", "num_steps", "train_steps", "training_steps", "max_steps"), count=True),
+           ("n_steps", "total_steps", "num_steps", "train_steps", "training_steps", "max_steps"), count=True,
+           derived=("step", "tokens / batch_tokens")),
     Column("lr", "learning rate", None, ("peak_lr", *(name for name in _PEAK_LR if name != "lr"))),
     Column("lr_sum", "sum of the learning rate", None, ("cum_lr", "sum_lr", "cumulative_lr", "lr_cumsum"),
            scale="linear"),
@@ -204,6 +205,13 @@ _OF_LAWS = (
     Column("leverage", spellings=("efficiency_leverage",)),
     Column("bleu", "BLEU", None, ("sacrebleu", "bleu_score")),
     Column("acceptance", "acceptance rate", None, ("acceptance_rate",), scale="linear"),
+    Column("min_steps", "steps at a large batch", None, ("steps_min", "S_min"), count=True),
+    Column("samples", "samples a problem", None, ("k", "n_samples", "num_samples"), count=True),
+    Column("neg_log_accuracy", "-log accuracy above chance", falls=True),
+    Column("neg_log_pass", "-log pass@k", falls=True),
+    Column("pass_rate", "pass rate", None, ("passuntil", "pu")),
+    Column("activations", "attacked activations", None, ("n_activations", "num_activations"), count=True),
+    Column("controlled_tokens", "controlled tokens", None, ("t_max",), count=True),
 )
 # fmt: on
 COLUMNS = (*_RECORDED, *_OF_LAWS)

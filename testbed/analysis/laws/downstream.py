@@ -1,4 +1,7 @@
-"""Laws of downstream accuracy: straight from compute or from N and D, and from a loss in two steps."""
+"""Laws of downstream accuracy: straight from compute or from N and D, and from a loss in two steps.
+
+`log_accuracy` has the same laws in the logarithm of accuracy, in which their authors fit them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ class Krajewski(Law):
     """Accuracy against training FLOPs at one ratio of tokens to parameters, arXiv:2512.08894, equation 2.
 
     -log Q' = A / C^alpha of the accuracy Q' = (Q - Q_random) / (1 - Q_random) above guessing, which has
-    no irreducible term: unlimited compute answers everything. The paper knows Q_random (one over the
-    number of choices; 0 where nothing can be guessed): hold it by fixed={"Q_random": 0.25}. Left free it
-    is fitted, for means over tasks of different chance. The paper fits only points at least .05 above
-    chance; `accuracy` between 0 and 1.
+    no irreducible term: unlimited compute answers everything (`krajewski_max` has one). The paper knows
+    Q_random (one over the number of choices; 0 where nothing can be guessed): hold it by
+    fixed={"Q_random": 0.25}. Left free it is fitted, for means over tasks of different chance. The paper
+    fits only points at least .05 above chance; `accuracy` between 0 and 1. Residuals are of the accuracy;
+    `krajewski_log` fits with the authors' objective.
     """
 
     name = "krajewski"
@@ -71,6 +75,30 @@ class KrajewskiND(Krajewski):
     columns = ("n", "tokens")
     formula = r"Q = Q_{random} + (1 - Q_{random}) \exp\left(-\frac{A}{N^{\alpha}} - \frac{B}{D^{\beta}}\right)"
     source = "arXiv:2512.08894, eq. 4"
+
+
+class KrajewskiMax(Krajewski):
+    """As `krajewski` with a highest accuracy, arXiv:2512.08894, equation 10 (6 in the authors' code).
+
+    -log Q' = A / C^alpha + E, so Q' ends at exp(-E): answers that are wrong or ambiguous in the benchmark.
+    """
+
+    name = "krajewski_max"
+    parameters = (*Krajewski.parameters, constant("E", start=(0.003, 0.6), linear=False))
+    formula = r"Q = Q_{random} + (1 - Q_{random}) \exp\left(-\frac{A}{C^{\alpha}} - E\right)"
+    source = "arXiv:2512.08894, eq. 10"
+
+    def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
+        """Accuracy [B, n]."""
+        above = super().value({**theta, "Q_random": 0 * theta["E"]}, columns) * np.exp(-theta["E"])
+        return np.asarray(theta["Q_random"] + (1 - theta["Q_random"]) * above)
+
+    def gradient(self, theta: Theta, columns: Columns) -> dict[str, NDArray[Any]]:
+        """Derivatives of `value` by each parameter, each [B, n]."""
+        highest = np.exp(-theta["E"])
+        slopes = {name: slope * highest for name, slope in super().gradient(theta, columns).items()}
+        above = (self.value(theta, columns) - theta["Q_random"]) / (1 - theta["Q_random"])
+        return slopes | {"Q_random": 1 - above, "E": -(1 - theta["Q_random"]) * above}
 
 
 class Bhagia(Law):

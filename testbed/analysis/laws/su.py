@@ -1,4 +1,4 @@
-"""The loss on the way: the critical batch, and L(N, S) of a run of S steps at any batch."""
+"""The loss on the way: the critical batch, the steps to one loss, and L(N, S) of a run of S steps at any batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.analysis.laws.law import AdditiveLaw, Columns, Law, Theta, amplitude, exponent, scale
+from testbed.analysis.laws.law import AdditiveLaw, Columns, Law, Theta, amplitude, constant, exponent, scale
 
 _STEPS = 7  # Newton steps; 6 reach double precision for any batch, from far above to far below the critical one
 
@@ -25,6 +25,62 @@ class CriticalBatch(AdditiveLaw):
     response = "batch_tokens"
     formula = r"B_{crit} = \frac{B}{L^{b}}"
     source = "arXiv:2001.08361, eq. 5.3"
+
+
+class StepsAtBatch(AdditiveLaw):
+    """The steps S to one loss at a batch of B tokens, Kaplan et al., arXiv:2001.08361, section 5.1.
+
+    (S / S_min - 1) (E / E_min - 1) = 1 with E = B S tokens, which is S = S_min + E_min / B. E_min tokens are
+    the least (at a small batch), S_min the fewest steps (at a large one), E_min / S_min the critical batch.
+    One row a run: the step at which it first reached the loss; fit each loss for itself.
+    """
+
+    name = "steps_at_batch"
+    parameters = (amplitude("E_min", {"batch_tokens": 1.0}), constant("S_min"))
+    columns = ("batch_tokens",)
+    response = "steps"
+    formula = r"S = S_{min} + \frac{E_{min}}{B}"
+    source = "arXiv:2001.08361, sec. 5.1"
+
+
+class KaplanNS(Law):
+    """The loss of N parameters after S_min steps of a very large batch, Kaplan et al., arXiv:2001.08361, equation 5.6.
+
+    S_min = S / (1 + B_crit / B) for S steps of a batch of B tokens; where all batches are far above the
+    critical one it is S itself: --column min_steps=steps. `kaplan_trajectory` has B in it. N without
+    embeddings, A = N_c^alpha_N.
+    """
+
+    name = "kaplan_ns"
+    parameters = (
+        amplitude("A", {"n": "alpha_N"}),
+        amplitude("S_c", {"min_steps": 1.0}, power="alpha_S"),
+        exponent("alpha_N", (0.03, 0.6)),
+        exponent("alpha_S", (0.2, 1.5)),
+    )
+    columns = ("n", "min_steps")
+    formula = r"L = \frac{A}{N^{\alpha_N}} + \left(\frac{S_c}{S_{min}}\right)^{\alpha_S}"
+    source = "arXiv:2001.08361, eq. 5.6"
+
+    def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
+        """Loss [B, n] in nats/token."""
+        size, least = self._parts(theta, columns)
+        return np.asarray(size + least)
+
+    def gradient(self, theta: Theta, columns: Columns) -> dict[str, NDArray[Any]]:
+        """Derivatives of `value` by each parameter, each [B, n]."""
+        size, least = self._parts(theta, columns)
+        return {
+            "A": size / theta["A"],
+            "S_c": theta["alpha_S"] * least / theta["S_c"],
+            "alpha_N": -size * np.log(columns["n"]),
+            "alpha_S": least * np.log(theta["S_c"] / columns["min_steps"]),
+        }
+
+    @staticmethod
+    def _parts(theta: Theta, columns: Columns) -> tuple[NDArray[Any], NDArray[Any]]:
+        size = theta["A"] * columns["n"] ** -theta["alpha_N"]
+        return size, (theta["S_c"] / columns["min_steps"]) ** theta["alpha_S"]
 
 
 class Trajectory(Law):

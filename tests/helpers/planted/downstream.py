@@ -5,6 +5,7 @@ import numpy as np
 from .design import Planted, grid
 
 _C = {"flops": np.geomspace(1e18, 1e23, 50)}
+_RL = grid(n=np.array([0.5, 1.5, 3.0, 7.0, 14.0, 32.0, 72.0]) * 1e9, flops=np.geomspace(1e18, 1e22, 10))
 
 PLANTED = {
     "ghorbani": Planted(
@@ -20,6 +21,22 @@ PLANTED = {
         {"Q_random": 0.25, "A": 3e8**0.3, "B": 1e10**0.25, "alpha": 0.3, "beta": 0.25},
         grid(n=np.geomspace(1e6, 1e11, 9), tokens=np.geomspace(1e8, 1e13, 9)),
     ),
+    "krajewski_max": Planted({"Q_random": 0.25, "A": 1e20**0.3, "alpha": 0.3, "E": 0.15}, _C),
+    "krajewski_log": Planted({"A": 1e20**0.2, "alpha": 0.2}, _C),
+    "krajewski_nd_log": Planted(
+        {"A": 3e8**0.3, "B": 1e10**0.25, "alpha": 0.3, "beta": 0.25},
+        grid(n=np.geomspace(1e6, 1e11, 9), tokens=np.geomspace(1e8, 1e13, 9)),
+    ),
+    "krajewski_max_log": Planted({"A": 1e20**0.3, "alpha": 0.3, "E": 0.15}, _C),
+    "pass_at_k": Planted(
+        {"exp_A": np.exp(12.0), "alpha": 0.25, "beta": 0.9, "delta": 0.01},
+        grid(flops=np.geomspace(1e18, 1e22, 9), samples=[1.0, 2, 4, 8, 16, 64]),
+    ),
+    "repeated_sampling": Planted({"a": 2.5, "b": 0.4}, {"samples": np.geomspace(1.0, 1e4, 40)}),
+    "passuntil": Planted({"c": 1e8**0.3 * 6, "alpha": 0.3}, {"n": np.geomspace(1e7, 1e11, 40)}),
+    "reinforcement": Planted({"E": 1.2, "K": 0.1, "N_0": 4e9}, _RL),
+    "reinforcement_n": Planted({"E_max": 1.4, "K": 0.1, "N_0": 4e9, "N_1": 3e8}, _RL),
+    "proportional": Planted({"kappa": 0.012}, {"activations": np.geomspace(100.0, 1e5, 20)}),
     "bhagia": Planted({"a": 0.6, "b": 0.25, "k": 4.0, "L_0": 2.6}, {"loss": np.linspace(1.4, 4.2, 50)}),
     "isik_bleu": Planted({"A": np.exp(-12.0), "alpha": 1.1, "beta": 1.3}, {"tokens": np.geomspace(1e6, 1e12, 60)}),
     "isik_loss": Planted({"A": 400.0, "E": 1.4, "alpha": 0.35}, {"tokens": np.geomspace(1e6, 1e12, 60)}),

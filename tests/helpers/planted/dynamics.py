@@ -40,6 +40,11 @@ PLANTED = {
     "step_law_lr": Planted({"c": 1.79, "a": -0.713, "b": 0.307}, grid(n=_N, tokens=_D)),
     "step_law_batch": Planted({"c": 0.58, "b": 0.571}, {"tokens": np.geomspace(1e9, 1e12, 40)}),
     "critical_batch": Planted({"B": 2.1e8, "b": 1 / 0.21}, {"loss": np.linspace(2.0, 7.0, 40)}),
+    "steps_at_batch": Planted({"E_min": 2e9, "S_min": 3e3}, {"batch_tokens": np.geomspace(1e4, 1e8, 20)}),
+    "kaplan_ns": Planted(
+        {"A": 6.5e13**0.077, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},
+        grid(n=[1e6, 1e7, 1e8, 1e9], min_steps=np.geomspace(1e3, 1e5, 8)),
+    ),
     "kaplan_trajectory": Planted(
         {"A": 6.5e13**0.077, "S_c": 2.1e3, "B": 2.1e8, "alpha_N": 0.077, "alpha_S": 0.76, "b": 1 / 0.21},
         grid(n=[1e6, 1e7, 1e8, 1e9], steps=np.geomspace(1e3, 1e5, 5), batch_tokens=[2e4, 2e5, 2e6, 2e7]),
