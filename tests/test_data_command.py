@@ -74,6 +74,7 @@ def test_a_changed_corpus_is_one_error_and_marks_no_run(corpus, tiny_toml, tmp_p
     (corpus / "7.txt").unlink()
     ended = command("train", study.folder.path)
     assert (ended.returncode, ended.stderr.count("error:")) == (2, 1)
+    assert command("data", study.folder.path).returncode == 0
     assert {study.folder.run(spec).state() for spec in study.grid} == {"to do"}
     (corpus / "7.txt").write_text(before)
     open_source(study.folder.config.data)
