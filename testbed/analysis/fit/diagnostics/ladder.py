@@ -10,7 +10,8 @@ from testbed.analysis.fit.estimate import Estimate
 from testbed.errors import TableError
 from testbed.units import show_count
 
-_WIDTH = 0.12  # decades off the line, over all rows, up to which they lie on it
+_WIDTH = 0.07  # decades off the line, over all rows, up to which they lie on it: D/N within about 12 %
+_EXACT = 0.01  # decades, up to which D/N is one number
 _LENGTH = 0.3  # decades of N and of D that a line has at least
 _PARALLEL = 0.05  # of the slope from 1, up to which D/N counts as one number
 _TIMES = 4.0  # tokens more and fewer, of runs that would tell N and D apart
@@ -18,18 +19,22 @@ _TIMES = 4.0  # tokens more and fewer, of runs that would tell N and D apart
 
 @dataclass(frozen=True)
 class Ladder:
-    """Rows on one line: log D rises by `slope` for each log N; `ratio` is the middle D/N, `n` a size in their middle."""
+    """Rows on one line: log D rises by `slope` for each log N; `ratio` is the middle D/N, `n` a size in their middle.
+
+    `width` is the distance of the rows on both sides of the line, in decades.
+    """
 
     slope: float
     ratio: float
     n: float
     rows: int
+    width: float
 
     @property
     def words(self) -> str:
         """What the rows have in common."""
         if abs(self.slope - 1) <= _PARALLEL:
-            return f"D/N is {self.ratio:.3g} in all {self.rows} rows"
+            return f"D/N is {'about ' * (self.width > _EXACT)}{self.ratio:.3g} in all {self.rows} rows"
         return f"D follows N on one line in all {self.rows} rows (D ~ N^{self.slope:.2f})"
 
     @property
@@ -48,12 +53,12 @@ def ladder(fit: Estimate) -> Ladder | None:
         return None
     off = at - at.mean(axis=0)
     along = np.linalg.svd(off, full_matrices=False)[2][0]
-    if np.ptp(off @ np.array([-along[1], along[0]])) > _WIDTH:
+    width = float(np.ptp(off @ np.array([-along[1], along[0]])))
+    if width > _WIDTH:
         return None
     middle = np.argsort(at[:, 0], kind="stable")[len(at) // 2]
-    return Ladder(
-        float(along[1] / along[0]), float(10 ** np.median(at[:, 1] - at[:, 0])), float(10 ** at[middle, 0]), fit.nobs
-    )
+    ratio = float(10 ** np.median(at[:, 1] - at[:, 0]))
+    return Ladder(float(along[1] / along[0]), ratio, float(10 ** at[middle, 0]), fit.nobs, width)
 
 
 def refuse_ladder(fit: Estimate, what: str) -> None:
