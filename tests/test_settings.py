@@ -15,6 +15,7 @@ from testbed.analysis.fit.groups import fit_groups
 from testbed.analysis.fit.heldout import backtest
 from testbed.analysis.fit.shared_law import GROUP, SharedLaw
 from testbed.analysis.laws import LAWS
+from testbed.analysis.report.study.tables import prediction_table
 from testbed.errors import ConfigError, TableError
 from tests.helpers.command_line import command
 
@@ -148,6 +149,7 @@ def test_a_prediction_calls_the_scatter_of_a_sweep_misfit():
     prediction = fit.get_prediction(at)
     assert prediction.sd_noise[0] == 0
     assert prediction.sd_discrepancy[0] > 0.01
+    assert "unknown" in prediction_table(fit, pd.DataFrame(at), prediction.summary_frame(), 0.9).rows[0]
     again = Fit.from_dict(json.loads(json.dumps(fit.to_dict())))
     assert again.differs == ("lr",)
     assert again.get_prediction(at).sd_obs == pytest.approx(prediction.sd_obs)

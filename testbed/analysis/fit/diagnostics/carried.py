@@ -46,7 +46,9 @@ def far_answer(
     if not reasons:
         return ()
     evidence = {"gap_decades": gap, "outside": float(outside)}
-    return (finding("far-target", evidence, "answer", what=what, reasons=", and ".join(reasons)),)
+    return (
+        finding("far-target", evidence, "answer", what=f"{what[0].upper()}{what[1:]}", reasons=", and ".join(reasons)),
+    )
 
 
 def gap_decades(fit: Estimate, n: Array, tokens: Array) -> Array:

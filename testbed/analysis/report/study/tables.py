@@ -122,13 +122,18 @@ def prediction_table(fit: Fit, points: pd.DataFrame, frame: pd.DataFrame, level:
     unit, suffix = (100.0, " %") if fit.space == "log" else (1.0, "")
     rows = []
     for at, row in zip(points[inputs].to_dict("records"), frame.to_dict("records"), strict=True):
-        parts = [row[f"sd_{part}"] for part in ("param", "discrepancy", "noise", "extrapolation")]
+        shown = {
+            part: f"{unit * row[f'sd_{part}']:.2g}{suffix}"
+            for part in ("param", "discrepancy", "noise", "extrapolation")
+        }
+        if fit.differs and row["sd_noise"] == 0:
+            shown["noise"] = "unknown"
         rows.append(
             (
                 *(show_count(value) for value in at.values()),
                 f"{row['mean']:.4f}",
                 f"{row['obs_ci_lower']:.4f} to {row['obs_ci_upper']:.4f}",
-                *(f"{unit * part:.2g}{suffix}" for part in parts),
+                *shown.values(),
                 f"{row['gap_decades']:.2f}",
             )
         )
