@@ -11,10 +11,13 @@ import pytest
 from testbed.errors import FolderError, SealError
 from testbed.files import write_json
 from testbed.records import Forecast, as_json
+from testbed.training.data import open_source
 from testbed.training.store import SweepFolder
 from tests.helpers.command_line import command
+from tests.helpers.corpora import text_data
 from tests.helpers.known_ids import SEALED
 from tests.helpers.sweeps import fresh
+from tests.helpers.word_texts import prose
 
 NEWER = "found format {}, this version of testbed reads up to format {}: update testbed"
 
@@ -78,3 +81,13 @@ def test_a_number_cannot_be_changed_without_breaking_the_seal():
     assert forecast.model_copy(update={"format": 2}).computed_digest() != forecast.digest
     assert "format" not in forecast.identity()
     assert as_json(forecast)["format"] == 1
+
+
+def test_the_first_rules_give_the_tokens_and_windows_of_the_first_release(tmp_path):
+    """The fingerprint is the one that the first release gave to these files."""
+    for index in range(120):
+        (tmp_path / f"{index:03d}.txt").write_text(prose(1500, index))
+    (tmp_path / "long.txt").write_text(prose(600_000, 1000))
+    facts = open_source(text_data(tmp_path, rules=1)).facts
+    assert facts.fingerprint == "ffadc888b3c44e9dc15fb7cd639d2cd5796270abeedc77ba745f9ae2fdba43f1"
+    assert open_source(text_data(tmp_path)).facts.fingerprint != facts.fingerprint

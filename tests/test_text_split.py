@@ -207,6 +207,7 @@ def test_short_windows_are_found_in_any_text(text_folder, seq_len):
         ("\r\n<|endoftext|>\r\n", None),
         ("\n</s>\n", None),
         ("\n\n====\n\n", "===="),
+        ("@@\n", "@@"),
     ],
 )
 def test_documents_end_at_the_separator_which_is_no_text(tmp_path, between, key):
