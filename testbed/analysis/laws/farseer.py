@@ -24,7 +24,7 @@ class Farseer(Law):
     by what can be seen of it at N = 1e9 and D = 1e10: the floor E, the data term B D^-c, and their slopes
     d log E / d log N = e, d log(B D^-c) / d log N = b, d log c / d log N = s; alpha, beta, gamma are the
     paper's. `published` and `stated` turn one set of parameters into the other. N without embeddings, D in
-    tokens: counted in another unit, D gives another surface.
+    tokens: counted in another unit, D gives another surface. The paper's losses are in bits a character.
     """
 
     name = "farseer"

@@ -35,14 +35,15 @@ class GaoRL(Law):
     """Gold reward R of reinforcement learning, arXiv:2210.10760, section 1: it peaks at d = exp(alpha / beta - 1).
 
     d = sqrt(KL) in sqrt(nats) as in `gao_bon`. The slope at d = 0 is infinite, so the form says nothing of
-    the first steps.
+    the first steps. Direct alignment (DPO and its like) follows it too, with a win rate as R,
+    arXiv:2406.02900.
     """
 
     name = "gao_rl"
     parameters = GaoBon.parameters
     columns = ("distance",)
     formula = r"R = d (\alpha - \beta \log d)"
-    source = "arXiv:2210.10760, sec. 1"
+    source = "arXiv:2210.10760, sec. 1; arXiv:2406.02900 for direct alignment"
     response = "reward"
     space = "linear"
 

@@ -31,7 +31,10 @@ class KaplanD(AdditiveLaw):
 
 
 class KaplanC(AdditiveLaw):
-    """L(C) along the compute frontier, arXiv:2001.08361, equation 1.3; A = C_c^alpha_C, C in FLOPs."""
+    """L(C) along the compute frontier, arXiv:2001.08361, equation 1.3; A = C_c^alpha_C.
+
+    C in FLOPs is the paper's C_min: what a run would take at a batch far below the critical one.
+    """
 
     name = "kaplan_c"
     parameters = (amplitude("A", {"flops": "alpha"}), exponent("alpha"))

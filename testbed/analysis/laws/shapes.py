@@ -37,7 +37,8 @@ class UShape(Law):
     """An accuracy that first falls with compute and then rises, or the reverse: a parabola in log C.
 
     Shape of arXiv:2211.02011; the form is this package's, good around the turning point C_0 (in FLOPs)
-    and nowhere else, since it has no bounds. Q_0 is the accuracy there; k above 0 is a valley, below 0 a hill.
+    and nowhere else, since it has no bounds: beyond the fitted compute it forecasts most public U-shaped
+    tasks worse than their mean does. Q_0 is the accuracy there; k above 0 is a valley, below 0 a hill.
     """
 
     name = "u_shape"
