@@ -91,7 +91,9 @@ def test_every_derivation_undoes_what_it_came_from(data):
         data.draw(st.floats(0.01, 0.99)),
         data.draw(st.floats(0.1, 9)),
     )
+    batch = data.draw(st.floats(1e2, 1e6))
     truth = {
+        "batch_tokens": batch, "step": tokens / batch, "steps": tokens / batch,
         "n": n, "tokens": tokens, "flops": 6 * n * tokens, "tokens_per_param": tokens / n, "epochs": epochs,
         "unique_tokens": tokens / epochs, "accuracy": accuracy, "error": 1 - accuracy, "kl": kl, "distance": kl**0.5,
         "n_active": n, "n_total": n_total, "activation_ratio": n / n_total,
