@@ -13,6 +13,7 @@ from testbed.training.data.first_rules import near_duplicates
 from testbed.training.data.order import shuffled
 from testbed.training.data.tokenizers import BpeTokenizer, train_bpe
 from tests.helpers.corpora import text_data
+from tests.helpers.word_texts import prose
 
 # --- order ------------------------------------------------------------------------------------
 
@@ -261,3 +262,26 @@ def test_preparing_stops_after_the_tokens_asked_for(text_folder):
     )
     assert part.train_tokens < whole.train_tokens
     assert 2_000_000 <= part.train_tokens + 64 < 2_600_000
+
+
+def test_a_stream_without_end_is_read_once_and_only_as_far_as_needed(tmp_path, monkeypatch):
+    """Rows are made as they are read; all passes of the preparation together read each once."""
+    read = []
+
+    def rows():
+        for number in itertools.count():
+            read.append(number)
+            yield {"text": prose(200, number)}
+
+    monkeypatch.setenv("TESTBED_CACHE", str(tmp_path))
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: rows())
+    source = open_source(Data(source="hf:endless", seq_len=32, val_windows=8, max_tokens=60_000))
+    assert 60_000 <= source.facts.train_tokens + 32 < 130_000
+    assert read == list(range(len(read)))
+    assert len(read) < 1500
+    assert sorted(path.name for path in next(tmp_path.glob("corpus-*")).iterdir()) == [
+        "meta.json",
+        "train.bin",
+        "val-cuts.npy",
+        "val.bin",
+    ]

@@ -13,12 +13,13 @@ import numpy as np
 from testbed.config import Data
 from testbed.errors import DataError
 from testbed.training.data import first_rules
-from testbed.training.data.documents import Documents
+from testbed.training.data.documents import DatasetDocuments, Documents
 from testbed.training.data.inventory import inventory
 from testbed.training.data.near_copies import near_copies
 from testbed.training.data.reading import Tally
 from testbed.training.data.shards import IdTokenizer, ShardDocuments
 from testbed.training.data.split import LEAST, Piece, Split, cut, survey
+from testbed.training.data.spool import Bounded, Spool
 from testbed.training.data.tokenizers import END, BpeTokenizer, ByteTokenizer, Tokenizer, train_bpe
 
 CUTS = "val-cuts.npy"
@@ -46,43 +47,56 @@ def write_corpus(documents: Documents, config: Data, folder: Path) -> dict[str, 
     """
     if config.rules == 1:
         return _by_first_rules(documents, config, folder)
-    tally = Tally()
-    split = _surveyed(documents, config, tally)
-    tally.check(config.skip_bad, documents.label)
     is_text = not isinstance(documents, ShardDocuments)
+    bounded = Bounded(documents, _most_bytes(config)) if is_text else documents
+    spool = Spool(bounded, folder / "spool") if isinstance(documents, DatasetDocuments) else None
+    meta = _by_split(spool or bounded, config, folder, is_text)
+    if spool is not None:
+        spool.remove()
+    return meta
 
-    def sides() -> Sides:
+
+def _by_split(documents: Documents, config: Data, folder: Path, is_text: bool) -> dict[str, Any]:
+    split = _surveyed(documents, config, is_text)
+
+    def sides(tally: Tally | None = None) -> Sides:
+        tally = tally or Tally()
         if isinstance(documents, ShardDocuments):
-            yield from (("val", piece) for piece in cut(documents.validation(Tally()), None, text=False))
+            yield from (("val", piece) for piece in cut(documents.validation(tally), None, text=False))
             if documents.val_files:
-                yield from (("train", piece) for piece in cut(documents.read(Tally()), None, text=False))
+                yield from (("train", piece) for piece in cut(documents.read(tally), None, text=False))
                 return
-        yield from split.pieces(documents.read(Tally()), is_text)
+        yield from split.pieces(documents.read(tally), is_text)
 
     copies = near_copies(sides) if is_text else frozenset()
     tokenizer = _tokenizer(documents, config, folder, sides)
-    writer = _Writer(folder, tokenizer, config.max_tokens, ends=is_text)
+    writer, tally = _Writer(folder, tokenizer, config.max_tokens, ends=is_text), Tally()
     dropped = [piece.content for side, piece in sides() if piece.lot in copies and side == "val"] if copies else []
-    writer.write((side if piece.lot not in copies else "dropped", piece) for side, piece in sides())
+    writer.write((side if piece.lot not in copies else "dropped", piece) for side, piece in sides(tally))
+    tally.check(config.skip_bad, documents.label)
     writer.require_both(documents.label, tally, config)
     tokens = writer.written | {"dropped": sum(map(len, tokenizer.encode(dropped)))}
     made_of = inventory(tally, split, tokens, dropped[0] if dropped else b"")
     return writer.note(documents.label) | {"made_of": made_of.model_dump(mode="json")}
 
 
-def _surveyed(documents: Documents, config: Data, tally: Tally) -> Split:
-    """The split; `tally` counts the whole text once."""
-    tallies = [tally]
-
-    def again() -> Iterator[bytes]:
-        return documents.read(tallies.pop() if tallies else Tally())
-
-    is_text = not isinstance(documents, ShardDocuments)
+def _surveyed(documents: Documents, config: Data, is_text: bool) -> Split:
     if isinstance(documents, ShardDocuments) and documents.val_files:
-        list(documents.validation(tally))
-        found = list(again())
-        return Split(config.val_share, None, len(found), 0, frozenset(), frozenset())
-    return survey(again, config.val_share, _least_block(config), is_text)
+        return Split(config.val_share, None, 0, 0, frozenset(), frozenset())
+    first = Tally()
+    tallies = [first]
+    split = survey(
+        lambda: documents.read(tallies.pop() if tallies else Tally()), config.val_share, _least_block(config), is_text
+    )
+    first.check(config.skip_bad, documents.label)
+    return split
+
+
+def _most_bytes(config: Data) -> float:
+    """Bytes of text in which there surely are data.max_tokens tokens for training."""
+    if config.max_tokens is None:
+        return math.inf
+    return 2 * config.max_tokens / (1 - config.val_share) * (1 if config.vocab_size is None else _BYTES_PER_TOKEN)
 
 
 def _least_block(config: Data) -> int:

@@ -53,6 +53,11 @@ class Tally:
         self.bad = self.bad or LeftOut(0, reason)
         self.bad.count += 1
 
+    def become(self, other: Tally) -> None:
+        """Take over all that `other` has counted."""
+        self.files, self.documents, self.size = other.files, other.documents, other.size
+        self.left_out, self.bad, self.remarks = dict(other.left_out), other.bad, dict(other.remarks)
+
     def took(self, document: bytes) -> bytes:
         """Count a document, and return it."""
         self.documents += 1
