@@ -149,3 +149,11 @@ def test_the_weights_are_of_their_seed_alone():
         find_family("hf:phi3").build(shaped("phi3", vocab_size=89), 3)
     again = find_family("hf:phi3").build(shaped("phi3", vocab_size=89), 3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_memory_is_found_by_running_a_network_where_shapes_do_not_do():
+    """JetMoE's router reads values; its networks keep more of more windows, as on shapes."""
+    from testbed.training.train.memory.footprint import _traced
+
+    shape = shaped("jetmoe", num_local_experts=4)
+    assert 0 < _traced(shape, 1, False, False) < _traced(shape, 2, False, False)

@@ -141,7 +141,8 @@ def train(
     else:
         study = Study.create(load_settings(config, overrides, device, workers, executor), out)
     _train(study, "target" if target else "grid", retry_failed)
-    console.say(f"done; next: testbed {'validate' if target else 'predict'} {study.folder.path}")
+    step = "validate" if target else "predict" if study.target else "report"
+    console.say(f"done; next: testbed {step} {study.folder.path}")
 
 
 def predict(

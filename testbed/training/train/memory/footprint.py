@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -129,15 +129,25 @@ def _kept_bytes(shape_json: str, bf16: bool, recompute: bool) -> Callable[[int],
     return kept
 
 
-def _traced(shape: Shape, rows: int, bf16: bool, recompute: bool, on_shapes: bool = True) -> int:
-    """Bytes that the network keeps for the way back from `rows` windows, weights aside; without `on_shapes` it is run."""
+def _traced(shape: Shape, rows: int, bf16: bool, recompute: bool) -> int:
+    """Bytes that the network keeps for the way back from `rows` windows, weights aside."""
+    try:
+        return _kept_in(FakeTensorMode(), shape, rows, bf16, recompute)
+    except ConfigError:
+        if not shape.family.startswith("hf:"):
+            raise
+        return _kept_in(nullcontext(), shape, rows, bf16, recompute)  # nobody can be asked to write it with masks
+
+
+def _kept_in(mode: AbstractContextManager[object], shape: Shape, rows: int, bf16: bool, recompute: bool) -> int:
+    """The same, on tensors without content in a `FakeTensorMode`, else by running the network."""
     kept: list[Tensor] = []  # holding them keeps their storages apart
 
     def keep(tensor: Tensor) -> Tensor:
         kept.append(tensor)
         return tensor
 
-    with FakeTensorMode() if on_shapes else nullcontext(), torch.random.fork_rng(devices=()):
+    with mode, torch.random.fork_rng(devices=()):
         try:
             family = find_family(shape.family)
             network = family.build(shape, 0)
@@ -152,8 +162,6 @@ def _traced(shape: Shape, rows: int, bf16: bool, recompute: bool, on_shapes: boo
         except TestbedError:
             raise
         except Exception as error:  # whatever a family's code may raise
-            if on_shapes and shape.family.startswith("hf:"):  # nobody can be asked to write it with masks
-                return _traced(shape, rows, bf16, recompute, on_shapes=False)
             raise ConfigError(
                 f"model.family: the network of {shape.family!r} cannot be traced on shapes alone "
                 f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); build it and compute its logits "
