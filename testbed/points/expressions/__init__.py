@@ -1,6 +1,6 @@
 """Expressions over a table's columns: `n >= 1e8 and run in ("a", "b")`, or `flops / (6 * n)`.
 
-Parsed by hand and never run as Python: there are no calls and no attributes, a mistake is reported with its place, and
+Parsed by hand and never run as Python: there are seven functions and no attributes, a mistake is reported with its place, and
 neither a long text nor a deep one exhausts the stack (`ast.parse` refuses a sum of 3000 terms).
 """
 

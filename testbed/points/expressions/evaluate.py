@@ -36,6 +36,15 @@ _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "/": operator.truediv,
     "**": operator.pow,
 }
+_APPLY: dict[str, Callable[..., Any]] = {
+    "log": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "min": np.minimum,
+    "max": np.maximum,
+}
 _SAID = {"number": "a number", "text": "a text", "truth": "true or false"}
 
 
@@ -94,6 +103,8 @@ class _Evaluation:
                 return self._column(name, at)
             case ex.Arithmetic(first, rest, at):
                 return _Values("number", self._arithmetic(first, rest), at)
+            case ex.Call(name, parts, at):
+                return _Values("number", self._called(name, parts), at)
             case ex.Compare(first, rest, at):
                 return _Values("truth", self._comparison(first, rest), at)
             case ex.In(part, values, at):
@@ -133,6 +144,11 @@ class _Evaluation:
             for sign, part in rest:
                 total = _COMBINE[sign](total, self._floats(part))
         return total
+
+    def _called(self, name: str, parts: tuple[ex.Node, ...]) -> Any:
+        values = [self._floats(part) for part in parts]
+        with np.errstate(all="ignore"):
+            return reduce(_APPLY[name], values) if len(values) > 1 else _APPLY[name](values[0])
 
     def _floats(self, node: ex.Node) -> Any:
         values = self._as_numbers(self._values(node))

@@ -3,9 +3,10 @@
     or, and, not
     == != < <= > >= (also a < b < c), in (…), not in (…), is null, is not null
     + and -, * and /, **
-    ( ), column, `odd column`, 12, 1e9, 7B, "text", 'text', true, false
+    ( ), log(x), log2(x), log10(x), exp(x), sqrt(x), min(x, y, …), max(x, y, …)
+    column, `odd column`, 12, 1e9, 7B, "text", 'text', true, false
 
-Words are read in any case.
+Words and functions are read in any case; log is the natural logarithm.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Literal
 
 from testbed.errors import TableError
 from testbed.points.expressions.tree import (
+    FUNCTIONS,
     WORDS,
     Arithmetic,
+    Call,
     Compare,
     Constant,
     In,
@@ -152,8 +155,23 @@ class _Parser:
             return node
         if token.kind == "name":
             self.next += 1
-            return Name(token.text, token.at)
+            called = self._is("(") and self.text[token.at] != "`"
+            return self._call(token) if called and token.text.lower() in FUNCTIONS else Name(token.text, token.at)
         return self._constant(_VALUE)
+
+    def _call(self, token: _Token) -> Node:
+        name = token.text.lower()
+        self._demand("(", "an opening parenthesis")
+        self._deeper()
+        parts = [self._sum()]
+        several = FUNCTIONS[name] > 1
+        while several and self._take(","):
+            parts.append(self._sum())
+        self._demand(")", "a comma or a closing parenthesis" if several else "a closing parenthesis")
+        self.depth -= 1
+        if len(parts) < FUNCTIONS[name]:
+            raise self._fault(token.at, f"found {name} of one value; accepted: {name}(x, y, …), row by row")
+        return Call(name, tuple(parts), token.at)
 
     def _values(self) -> tuple[Constant, ...]:
         opening = self._take_any(("(", "["))
@@ -226,6 +244,8 @@ class _Parser:
         token = self.token
         found = "the end" if token.kind == "end" else repr(short(token.text))
         hint = f" (write {_INSTEAD[token.text]})" if token.kind == "sign" and token.text in _INSTEAD else ""
+        if self._is("(") and self.next and self.tokens[self.next - 1].kind == "name":
+            hint = f" ({short(self.tokens[self.next - 1].text)} is no function; there are {', '.join(FUNCTIONS)})"
         return self._fault(token.at, f"found {found}{hint}; accepted: {accepted}")
 
     def _fault(self, at: int, problem: str) -> TableError:

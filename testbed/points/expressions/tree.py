@@ -9,6 +9,7 @@ from typing import Literal
 from testbed.errors import TableError
 
 WORDS = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
+FUNCTIONS = {"log": 1, "log2": 1, "log10": 1, "exp": 1, "sqrt": 1, "min": 2, "max": 2}  # name -> least number of arguments
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,15 @@ class Arithmetic:
 
     first: Node
     rest: tuple[tuple[str, Node], ...]
+    at: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """name(part, ...): a function of FUNCTIONS, row by row; min and max take any number of parts from two on."""
+
+    name: str
+    parts: tuple[Node, ...]
     at: int
 
 
@@ -79,7 +89,7 @@ class Logical:
     at: int
 
 
-Node = Constant | Name | Arithmetic | Compare | In | IsNull | Not | Logical
+Node = Constant | Name | Arithmetic | Call | Compare | In | IsNull | Not | Logical
 
 
 def columns_of(node: Node) -> tuple[str, ...]:
@@ -91,7 +101,7 @@ def columns_of(node: Node) -> tuple[str, ...]:
             parts: tuple[Node, ...] = (first, *(part for _, part in rest))
         case In(part) | IsNull(part) | Not(part):
             parts = (part,)
-        case Logical(parts=several):
+        case Logical(parts=several) | Call(parts=several):
             parts = several
         case _:
             parts = ()
