@@ -97,6 +97,7 @@ def test_every_derivation_undoes_what_it_came_from(data):
         "n": n, "tokens": tokens, "flops": 6 * n * tokens, "tokens_per_param": tokens / n, "epochs": epochs,
         "unique_tokens": tokens / epochs, "accuracy": accuracy, "error": 1 - accuracy, "kl": kl, "distance": kl**0.5,
         "n_active": n, "n_total": n_total, "activation_ratio": n / n_total,
+        "loss": np.log(tokens), "bpb": np.log(tokens), "perplexity": tokens,
     }  # fmt: skip
     name = data.draw(st.sampled_from(sorted(each.name for each in COLUMNS if each.derived)))
     table = pd.DataFrame({column: [value] for column, value in truth.items() if column != name})

@@ -111,8 +111,8 @@ def test_rows_keep_their_numbers_in_a_part_of_a_table():
 
 
 def test_runs_are_named_in_every_row_or_are_the_rows():
-    table = pd.DataFrame({"loss": [1.0, 2.0], "model": ["a", None]})
-    with pytest.raises(TableError, match=r"row 2: model is .*; accepted: a name in every row"):
+    table = pd.DataFrame({"loss": [1.0, 2.0], "run_name": ["a", None]})
+    with pytest.raises(TableError, match=r"row 2: run_name is .*; accepted: a name in every row"):
         fit_columns(table, map_columns(table, ("loss",), {}, "t"), "t")
     assert fit_columns(table, {"loss": "loss"}, "t")["run"].tolist() == ["0", "1"]
     assert fit_columns(table.assign(model=[7, 8]), {"loss": "loss", "run": "model"}, "t")["run"].tolist() == ["7", "8"]

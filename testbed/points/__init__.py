@@ -7,7 +7,15 @@ foreign table and reads them as numbers, `expressions` selects rows by a conditi
 from testbed.points.columns import COLUMNS, POINTS_COLUMNS, Column, canonical, column_named, key_columns
 from testbed.points.expressions import filter_rows
 from testbed.points.given_tables import TableLike, as_table
-from testbed.points.mapping import derived_columns, fit_columns, map_columns, points_digest
+from testbed.points.mapping import (
+    derived_columns,
+    fit_columns,
+    known_sources,
+    map_columns,
+    mapping_notes,
+    points_digest,
+    with_units,
+)
 from testbed.points.table import annealed_only, read_table, without_target, write_table
 
 __all__ = [
@@ -23,9 +31,12 @@ __all__ = [
     "filter_rows",
     "fit_columns",
     "key_columns",
+    "known_sources",
     "map_columns",
+    "mapping_notes",
     "points_digest",
     "read_table",
+    "with_units",
     "without_target",
     "write_table",
 ]

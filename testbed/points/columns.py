@@ -27,6 +27,8 @@ class Column:
         size: Whether it measures how large a run is (N, D, C or U).
         falls: Whether it falls as models get better.
         derived: Expressions over other columns that compute it where a table lacks it, tried in order.
+        sums: Expressions over a project's own columns, taken before any name.
+        range: The smallest and the largest value that it can have.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Column:
     size: bool = False
     falls: bool = False
     derived: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,6 +67,7 @@ _NON_EMBEDDING = (
     "params_no_embed",
     "num_params_non_embedding",
 )
+_SUMS = ("params_transformer + params_lm_head",)  # karpathy/nanochat, what its own fits take as N
 _TOTAL = (
     "n_params_total",
     "total_params",
@@ -77,6 +82,8 @@ _TOTAL = (
     "total_parameters",
     "param_count",
     "model_params",
+    "parameter_count",
+    "params_total",
 )
 _TOKENS = (
     "n_tokens",
@@ -89,6 +96,9 @@ _TOKENS = (
     "tokens_seen",
     "token_count",
     "n_train_tokens",
+    "tokens_trained",
+    "num_input_tokens_seen",
+    "samples_seen",
 )
 _FLOPS = (
     "C",
@@ -100,19 +110,22 @@ _FLOPS = (
     "training_compute",
     "flops_budget",
     "compute_budget",
+    "total_flos",
     "flops_6nd",
+    "budget",
 )
 _LOSS = (
     "val_loss",
     "eval_loss",
     "validation_loss",
-    "final_loss",
-    "L",
     "valid_loss",
-    "test_loss",
     "final_val_loss",
+    "test_loss",
+    "final_loss",
     "cross_entropy",
     "nll",
+    "macro_loss",
+    "L",
     "train_loss",
     "training_loss",
 )
@@ -135,7 +148,7 @@ _N_ACTIVE = (
 # fmt: off
 # The columns of the testbed's own points table, in its order.
 _RECORDED = (
-    Column("run", spellings=("run_id", "run_name", "model"), option="--run"),
+    Column("run", spellings=("run_id", "run_name"), option="--run"),
     Column("role"),
     Column("family", key="model.family"),
     Column("width", spellings=("d_model", "model_dim", "hidden_size", "hidden_dim", "n_embd")),
@@ -150,8 +163,9 @@ _RECORDED = (
            ("tokens_per_parameter", "D/N", "token_multiplier", "tpp"), derived=("tokens / n",)),
     Column("flops", "C", "FLOPs", _FLOPS, count=True, size=True, derived=("6 * n * tokens",)),
     Column("flops_6nd", "6ND", "FLOPs", count=True),
-    Column("loss", "loss", "nats/token", _LOSS, option="--loss", scale="linear", falls=True),
-    Column("bpb", "loss", "bits/byte", scale="linear", falls=True),
+    Column("loss", "loss", "nats/token", _LOSS, option="--loss", scale="linear", falls=True,
+           derived=("bpb", "log(perplexity)")),
+    Column("bpb", "loss", "bits/byte", ("val_bpb", "eval_bpb", "test_bpb", "bits_per_byte"), scale="linear", falls=True),
     Column("phase"),
     Column("horizon", "horizon", "tokens", count=True),
     Column("branch_step"),
@@ -169,7 +183,8 @@ _RECORDED = (
 # Further columns that laws need. A user's law may still say `lr`.
 _OF_LAWS = (
     Column("n", "N", "parameters", (*_NON_EMBEDDING, *_TOTAL), option="--n", count=True, size=True,
-           derived=("tokens / tokens_per_param", "flops / (6 * tokens)")),
+           derived=("tokens / tokens_per_param", "flops / (6 * tokens)"), sums=_SUMS),
+    Column("perplexity", spellings=("val_ppl", "val_perplexity", "eval_ppl", "eval_perplexity", "test_ppl", "ppl"), falls=True),
     Column("epochs", spellings=("n_epochs", "num_epochs")),
     Column("error", "error", "1 - accuracy", ("err", "error_rate", "test_error", "val_error", "top1_error"),
            scale="linear", falls=True, derived=("1 - accuracy",)),

@@ -14,8 +14,14 @@ from numpy.typing import NDArray
 from testbed.errors import TableError
 from testbed.points.columns import COLUMNS, canonical, column_named
 from testbed.points.expressions import columns_of, computed, parse, quoted
-from testbed.points.numbers import column_of, listed, row_number, short, to_floats
-from testbed.points.wide import shape_hint
+from testbed.points.finder import Finder, factor_text, fits_unit, option, takes_unit
+from testbed.points.headers import Unit, stated_unit
+from testbed.points.numbers import column_of, row_number, short, to_floats
+from testbed.points.runs import NONE, named_runs
+
+_ACCEPTED_UNITS = (
+    "k, M, B, T, P, E or a power such as 1e21 for counts and FLOPs, bits for a loss, % for a share, 1 for as it is"
+)
 
 
 def map_columns(
@@ -32,15 +38,83 @@ def map_columns(
         TableError: A column cannot be found, or two could be it. The message says what was looked for, what
             the table has, and the option that names a column.
     """
-    finder = _Finder(table, _given(given, wanted, where), where)
+    return _mapped(Finder(table, _given(given, wanted, where), where), wanted)
+
+
+def mapping_notes(
+    table: pd.DataFrame, wanted: tuple[str, ...], given: Mapping[str, str | None], where: str
+) -> tuple[str, ...]:
+    """What a user should know about the choice that `map_columns` makes: a second loss, columns passed over, a unit."""
+    finder = Finder(table, _given(given, wanted, where), where)
+    _mapped(finder, wanted)
+    return tuple(finder.notes.values())
+
+
+def with_units(
+    table: pd.DataFrame, given: Mapping[str, str | None], units: Mapping[str, str], where: str
+) -> dict[str, str | None]:
+    """`given` with the columns of `units` (canonical name -> k, M, B, T, 1e6, bits, % or 1) times their factors.
+
+    A unit that a header states gives way to it.
+
+    Raises:
+        TableError: A unit is unknown, or its column is not found or is an expression.
+    """
+    found = dict(given)
+    for name, text in units.items():
+        unit = Unit(text, 1.0) if text in ("1", "1.0") else stated_unit(text)
+        if unit is None or not (takes_unit(name) and fits_unit(name, unit)):
+            raise TableError(f"{where}: found the unit {text!r} of {name}; accepted: {_ACCEPTED_UNITS}")
+        source = Finder(table, {name: stated for name, stated in found.items() if stated is not None}, where).raw(name)
+        found[name] = f"{quoted(source)} * {factor_text(unit.factor) if unit.factor != 1 else 1}"
+    return found
+
+
+def known_sources(table: pd.DataFrame, known: Mapping[str, str]) -> dict[str, str]:
+    """The part of another table's mapping (column or expression) that this table has the columns for."""
+    return {name: source for name, source in known.items() if source in table.columns or _computable(table, source)}
+
+
+def _computable(table: pd.DataFrame, source: str) -> bool:
+    try:
+        needed = columns_of(parse(source, "the mapping"))
+    except TableError:
+        return False
+    return bool(needed) and all(name in table.columns for name in needed)
+
+
+def _mapped(finder: Finder, wanted: tuple[str, ...]) -> dict[str, str]:
+    given_run = finder.given.get("run")
+    none = given_run is not None and given_run.lower() == NONE and given_run not in finder.table.columns
     mapping = {name: finder.column(name) for name in dict.fromkeys((*wanted, *finder.given)) if name != "run"}
-    run = finder.find("run")
+    run = None if none else finder.find("run") if given_run is not None else _run(finder, mapping)
     if run is not None:
         mapping["run"] = run
-    elif "run" in wanted or "run" in finder.given:
+    elif "run" in wanted or (given_run is not None and not none):
         raise finder.nothing_for("run")
-    _check_unshared(mapping, where)
+    _check_unshared(mapping, finder.where)
     return mapping
+
+
+def _run(finder: Finder, mapping: Mapping[str, str]) -> str | None:
+    """The column that names runs, by what varies within it."""
+    size = mapping.get("n") or _quietly(finder, "n")
+    sizes = _numbers(finder.table, "n", size, finder.where) if size is not None and len(finder.table) else None
+    progress = next(
+        (found for name in ("step", "tokens", "epochs") if (found := _quietly(finder, name)) in finder.table), None
+    )
+    run, note = named_runs(finder.table, sizes, progress)
+    if note:
+        finder.notes["run"] = note
+    return run
+
+
+def _quietly(finder: Finder, name: str) -> str | None:
+    """A column that is not wanted for itself; None where it is not clear which it is."""
+    try:
+        return finder.find(name)
+    except TableError:
+        return None
 
 
 def derived_columns(table: pd.DataFrame, mapping: Mapping[str, str]) -> dict[str, str]:
@@ -84,81 +158,6 @@ def points_digest(points: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-class _Finder:
-    def __init__(self, table: pd.DataFrame, given: dict[str, str], where: str) -> None:
-        self.table, self.given, self.where = table, given, where
-        self.alike: dict[str, list[str]] = {}  # plain spelling -> the table's columns
-        for name in dict.fromkeys(name for name in table.columns if isinstance(name, str)):
-            if len(_plain(name)) > 2:  # of one or two letters the case matters: N, D, n, d
-                self.alike.setdefault(_plain(name), []).append(name)
-
-    def column(self, name: str) -> str:
-        """The column or expression for `name`; TableError if there is none."""
-        found = self.find(name) or self._derived(name)
-        if found is None:
-            raise self.nothing_for(name)
-        return found
-
-    def find(self, name: str) -> str | None:
-        """What is given for `name`, else the table's column of one of its names; None if there is neither."""
-        return self._stated(self.given[name]) if name in self.given else self._named(name)
-
-    def nothing_for(self, name: str) -> TableError:
-        looked = (short(self.given[name]),) if name in self.given else column_named(name).names
-        return TableError(
-            f"{self.where}: no column for {name} (looked for {', '.join(looked)}); the table has "
-            f"{listed(self.table)}; name one with {_option(name)}{self._shape(name)}"
-        )
-
-    def _shape(self, name: str) -> str:
-        """What is wrong with the table's shape, where a size or the loss is missing that was not given."""
-        if name in self.given or name not in ("n", "tokens", "loss"):
-            return ""
-        return shape_hint(self.table, lambda other: self.find(other) is not None, self.where)
-
-    def _stated(self, source: str) -> str | None:
-        if source in self.table.columns:
-            column_of(self.table, source, self.where)
-            return source
-        try:
-            needed = columns_of(parse(source, self.where))
-        except TableError:
-            return None
-        return source if needed and all(each in self.table.columns for each in needed) else None
-
-    def _named(self, name: str) -> str | None:
-        for spelling in column_named(name).names:
-            if spelling in self.table.columns:
-                column_of(self.table, spelling, self.where)
-                return spelling
-            alike = self.alike.get(_plain(spelling), [])
-            if len(alike) > 1:
-                raise TableError(
-                    f"{self.where}: {' and '.join(alike)} could each be {name}; name one with {_option(name)}"
-                )
-            if alike:
-                return alike[0]
-        return None
-
-    def _derived(self, name: str) -> str | None:
-        if name in self.given:
-            return None
-        for template in column_named(name).derived:
-            sources = {needed: self.find(needed) for needed in columns_of(parse(template, self.where))}
-            if all(sources.values()):
-                return self._written(template, sources)
-        return None
-
-    def _written(self, template: str, sources: Mapping[str, str | None]) -> str:
-        """The template with canonical names replaced by the table's columns, or by expressions given for them."""
-        written = {
-            name: quoted(source) if source in self.table.columns else f"({source})"
-            for name, source in sources.items()
-            if source is not None
-        }
-        return re.sub(r"[a-z_]+", lambda match: written[match[0]], template)
-
-
 def _given(given: Mapping[str, str | None], wanted: tuple[str, ...], where: str) -> dict[str, str]:
     """`given` by canonical names, without what is None."""
     accepted = dict.fromkeys((*wanted, *(each.name for each in COLUMNS if each.spellings)))
@@ -174,23 +173,13 @@ def _given(given: Mapping[str, str | None], wanted: tuple[str, ...], where: str)
     return found
 
 
-def _option(name: str) -> str:
-    """The command-line option that names a column for `name`."""
-    option = column_named(name).option
-    return f"--column {name}=COLUMN" if option is None else f"{option} COLUMN"
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
-
-
 def _check_unshared(mapping: Mapping[str, str], where: str) -> None:
     owner: dict[str, str] = {}
     for name, source in mapping.items():
         if source in owner:
             raise TableError(
                 f"{where}: column {source} is taken for both {owner[source]} and {name}; name another with "
-                f"{_option(owner[source])} or {_option(name)}"
+                f"{option(owner[source])} or {option(name)}"
             )
         owner[source] = name
 

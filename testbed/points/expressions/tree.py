@@ -9,7 +9,15 @@ from typing import Literal
 from testbed.errors import TableError
 
 WORDS = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
-FUNCTIONS = {"log": 1, "log2": 1, "log10": 1, "exp": 1, "sqrt": 1, "min": 2, "max": 2}  # name -> least number of arguments
+FUNCTIONS = {
+    "log": 1,
+    "log2": 1,
+    "log10": 1,
+    "exp": 1,
+    "sqrt": 1,
+    "min": 2,
+    "max": 2,
+}  # name -> least number of arguments
 
 
 @dataclass(frozen=True)
