@@ -158,9 +158,9 @@ CASES = {
     "constant size": (
         lambda t, c, d: [
             "fit",
-            table(t, HEADER + "\n".join(f"1000,{d},{3 - i / 10}" for i, d in enumerate(range(1000, 9000, 1000)))),
+            table(t, HEADER + "\n".join(f"1000000,{d}000000,{3 - i / 10}" for i, d in enumerate(range(10, 90, 10)))),
         ],
-        "n is 1000 in every row",
+        "n is 1e+06 in every row",
     ),
     "too few rows": (
         lambda t, c, d: ["fit", table(t, HEADER + "\n".join(ROWS[:4]))],

@@ -183,12 +183,12 @@ def _about_a_solution(fit: Any, found: Any, given: dict[str, float]) -> tuple[An
 def _rows_at(fit: Any, columns: dict[str, float], at: Path | None) -> Any:
     import pandas as pd
 
-    from testbed.points import fit_columns, map_columns, read_table
+    from testbed.points import fit_columns, known_sources, map_columns, read_table
 
     where = "the target" if at is None else str(at)
     table = pd.DataFrame([columns]) if at is None else read_table(at)
     wanted = tuple(name for name in fit.law.columns if name != "run")
-    given = {name: column for name, column in fit.columns.items() if column in table.columns and name != "run"}
+    given = known_sources(table, {name: source for name, source in fit.columns.items() if name != "run"})
     return fit_columns(table, map_columns(table, wanted, given, where), where)
 
 

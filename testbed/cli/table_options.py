@@ -35,6 +35,9 @@ Seed = Annotated[int, typer.Option(help="seed of the resampling")]
 Delta = Annotated[float, typer.Option(help="Huber width")]
 
 
+_UNIT_NAMES = {"N": "n", "D": "tokens", "d": "tokens", "C": "flops"}  # what --n, --d and the laws call them
+
+
 @dataclass(frozen=True)
 class ColumnOptions:
     """The options that name a table's columns."""
@@ -59,6 +62,12 @@ class RowOptions(ColumnOptions):
         list[str] | None,
         typer.Option("--column", metavar="NAME=COLUMN", help="the column of anything else a law needs"),
     ] = None
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unit", metavar="NAME=UNIT", help="the units of columns: n=M,tokens=B; also T, 1e21, bits, %, 1"
+        ),
+    ] = None
     where: Where = None
     with_target: Annotated[bool, typer.Option("--with-target", help="use the losses of a study's target too")] = False
     all_phases: Annotated[bool, typer.Option("--all-phases", help="use losses that are not annealed too")] = False
@@ -71,6 +80,14 @@ class RowOptions(ColumnOptions):
     def named(self) -> dict[str, str]:
         """The columns that were named, by what they hold."""
         return super().named | dict(pairs(self.column, "--column", "NAME=COLUMN"))
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The units that were stated, by what the columns hold."""
+        parts = [part for value in self.unit or () for part in value.split(",") if part.strip()]
+        return {
+            _UNIT_NAMES.get(name, name): unit for name, unit in pairs(parts, "--unit", "NAME=UNIT, as in n=M,tokens=B")
+        }
 
 
 @dataclass(frozen=True)
@@ -85,21 +102,36 @@ class Selection:
 
 def select_rows(table: Path, options: RowOptions, law: str = "hoffmann", by: str | None = None) -> Selection:
     """Read a table, or the points.csv of a sweep's folder, and keep the rows that the options choose; `law` has the designs."""
-    from testbed.points import annealed_only, filter_rows, read_table, without_target
+    from testbed.analysis.laws import find_law
+    from testbed.points import (
+        annealed_only,
+        evaluation_rows,
+        filter_rows,
+        mapping_notes,
+        read_table,
+        with_units,
+        without_target,
+    )
 
     path = table / "points.csv" if table.is_dir() else table
     where = str(path)
     rows = read_table(path)
+    columns = with_units(rows, options.named, options.units, where)
     if options.where is not None:
         rows = filter_rows(rows, options.where, where)
     rows = rows if options.with_target else without_target(rows, where)
     rows = rows if options.all_phases else annealed_only(rows, where)
+    known = find_law(law)
+    wanted = (*known.columns, known.response)
+    evaluated = evaluation_rows(rows, wanted, columns, where)
+    rows = evaluated.rows
+    notes = (*mapping_notes(rows, wanted, columns, where), *filter(None, [evaluated.note]))
     if not options.best:
-        return Selection(rows, where, options.named)
+        return Selection(rows, where, columns, notes)
     from testbed.analysis.fit.best_rows import best_rows
 
-    best = best_rows(law, rows, options.named, where, by)
-    return Selection(best.rows, where, options.named, best.notes)
+    best = best_rows(law, rows, columns, where, by)
+    return Selection(best.rows, where, columns, (*notes, *best.notes))
 
 
 def pairs(values: Iterable[str] | None, option: str, shape: str) -> list[tuple[str, str]]:

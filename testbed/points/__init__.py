@@ -7,7 +7,9 @@ foreign table and reads them as numbers, `expressions` selects rows by a conditi
 from testbed.points.columns import COLUMNS, POINTS_COLUMNS, Column, canonical, column_named, key_columns
 from testbed.points.expressions import filter_rows
 from testbed.points.given_tables import TableLike, as_table
+from testbed.points.logs import EvaluationRows, evaluation_rows
 from testbed.points.mapping import (
+    check_sizes,
     derived_columns,
     fit_columns,
     known_sources,
@@ -22,12 +24,15 @@ __all__ = [
     "COLUMNS",
     "POINTS_COLUMNS",
     "Column",
+    "EvaluationRows",
     "TableLike",
     "annealed_only",
     "as_table",
     "canonical",
+    "check_sizes",
     "column_named",
     "derived_columns",
+    "evaluation_rows",
     "filter_rows",
     "fit_columns",
     "key_columns",

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from testbed.errors import TableError
 from testbed.points.columns import column_named
@@ -17,11 +18,12 @@ from testbed.points.expressions import columns_of, parse, quoted
 from testbed.points.headers import Header, Unit, header
 from testbed.points.numbers import column_of, listed, short, to_floats
 from testbed.points.plausibility import NO_NUMBERS, impossible
-from testbed.points.vocabulary import meaning, split_of
+from testbed.points.vocabulary import is_rate, meaning, split_of
 from testbed.points.wide import shape_hint
 
 _LOSSES = ("loss", "bpb", "perplexity")
 _UNSPELLED = 1000
+_LIKE = (0.1, 30.0)  # one count of a model's parameters over another, embeddings in or out
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ class Finder:
             if len(plain(name)) > 2:  # of one or two letters the case matters: N, D, n, d
                 self.alike.setdefault(plain(name), []).append(name)
             said = self._headers[name]
-            if said.plain and (said.unit is not None or said.plain != plain(name)):
-                self.inside.setdefault(self._letter(name, said) or said.plain, []).append(name)
+            bare = self._letter(name, said) if len(said.plain) == 1 else said.plain
+            if bare and (said.unit is not None or said.plain != plain(name)):
+                self.inside.setdefault(bare, []).append(name)
 
     @cached_property
     def _headers(self) -> dict[str, Header]:
@@ -69,6 +72,9 @@ class Finder:
             if all(each in self.table.columns for each in columns_of(parse(expression, self.where))):
                 return expression
         good = [each for each in self.candidates(name) if not each.doubt and not self._weak(name, each)]
+        own = next((each for each in good if each.source == name == "n"), None)
+        if own is not None and own is not good[0] and self._alike(own, good[0]):
+            good.sort(key=lambda each: each is not own)
         return self._taken(name, good) if good else None
 
     def candidates(self, name: str) -> list[Candidate]:
@@ -84,7 +90,7 @@ class Finder:
         for source, said in self._headers.items():
             extra = meaning(name, said) if source not in found else None
             if extra is not None:
-                found[source] = self._candidate(name, source, (_UNSPELLED * (1 + extra), len(said.words)), source)
+                found[source] = self._candidate(name, source, (_UNSPELLED * (1 + extra), len(said.words)), "")
         return sorted((each for each in found.values() if each.doubt != "foreign"), key=lambda each: each.rank)
 
     def nothing_for(self, name: str) -> TableError:
@@ -113,7 +119,7 @@ class Finder:
         unit = said.unit if self._has_unit(name, source, spelling) else None
         split = split_of(said.words) if name in _LOSSES else 0
         letter = len(said.plain) == 1
-        if unit is not None and not fits_unit(name, unit):
+        if unit is not None and (not fits_unit(name, unit) or (name == "flops" and is_rate(said))):
             return Candidate(source, rank, None, spelling, "foreign")
         single = list(self.table.columns).count(source) == 1
         doubt = (
@@ -125,7 +131,9 @@ class Finder:
 
     def _has_unit(self, name: str, source: str, spelling: str) -> bool:
         """Whether the unit in a header is one of this column's values: not where the whole header is a usual spelling."""
-        return self._headers[source].unit is not None and takes_unit(name) and plain(source) != plain(spelling)
+        unit = self._headers[source].unit
+        said = unit is not None and (plain(source) != plain(spelling) or not plain(unit.text))
+        return said and takes_unit(name)
 
     def _weak(self, name: str, each: Candidate) -> bool:
         """Whether a candidate is taken only where nothing else is there: a training loss, a name with unknown words."""
@@ -145,7 +153,8 @@ class Finder:
         """The source of the first candidate, with its factor; TableError where another is as good and differs."""
         best = candidates[0]
         column_of(self.table, best.source, self.where)
-        level = best.rank if best.rank[2] < _UNSPELLED else best.rank[:3]
+        spelled, known = best.rank[2] < _UNSPELLED, best.rank[2] < 2 * _UNSPELLED
+        level = best.rank if spelled else best.rank[:3] if known else best.rank[:2]
         equal = [each for each in candidates if each.rank[: len(level)] == level]
         if not all(self._same(best, other) for other in equal[1:]):
             raise TableError(
@@ -167,15 +176,22 @@ class Finder:
                     f"loss is {best.source}; the table also has {_several(others)}: --loss {quoted(others[0])} takes that"
                 )
         for each in self.candidates(name):
-            if each.doubt and each.source != best.source:
+            if each.doubt and each.source != best.source and each.doubt != NO_NUMBERS:
                 self.notes[f"{name}, {each.source}"] = f"{each.source} {each.doubt}: not taken for {name}"
+
+    def _alike(self, own: Candidate, other: Candidate) -> bool:
+        """Whether a column `n` counts what a longer name counts, with or without embeddings: then it is what was meant."""
+        a, b = (self._values(each) for each in (own, other))
+        with np.errstate(all="ignore"):
+            return bool(((a / b > _LIKE[0]) & (a / b < _LIKE[1])).all())
+
+    def _values(self, each: Candidate) -> NDArray[np.float64]:
+        column = column_of(self.table, each.source, self.where)
+        return to_floats(column, counts=True) * (each.unit.factor if each.unit else 1.0)
 
     def _same(self, first: Candidate, second: Candidate) -> bool:
         """Whether two columns hold the same numbers, in whatever units."""
-        a, b = (
-            to_floats(self.table[each.source], counts=True) * (each.unit.factor if each.unit else 1.0)
-            for each in (first, second)
-        )
+        a, b = (self._values(each) for each in (first, second))
         return len(a) > 0 and bool(np.allclose(a, b, rtol=1e-3, equal_nan=True))
 
     def _scaled(self, source: str, unit: Unit | None) -> str:
@@ -199,7 +215,8 @@ class Finder:
         return source if needed and all(each in self.table.columns for each in needed) else None
 
     def _usual(self, name: str, source: str) -> bool:
-        return plain(source) in {plain(spelling) for spelling in column_named(name).names}
+        """Whether the whole header, unit and all, is one of the usual spellings."""
+        return not all(self._has_unit(name, source, spelling) for spelling in column_named(name).names)
 
     def _derived(self, name: str) -> str | None:
         if name in self.given:
@@ -239,9 +256,7 @@ class Finder:
         return shape_hint(self.table, lambda other: self.find(other) is not None, self.where)
 
     def _letter(self, name: str, said: Header) -> str:
-        """A name of one letter and a unit, such as N (B) or D_M, with the letter's case; "" for other names."""
-        if len(said.plain) != 1:
-            return ""
+        """The letter of a name such as N (B) or D_M, in its case; "" where it may be another, as in n_b."""
         first = re.search(r"[^\W\d_]", name)
         suffix = re.fullmatch(r"[^\W\d_]_([a-z]+)", name)  # n_b may be a number of batches
         return "" if first is None or (suffix and len(suffix[1]) == 1) else first[0]

@@ -115,7 +115,7 @@ def stated_unit(text: str) -> Unit | None:
 
 def _words(name: str) -> tuple[str, ...]:
     name = re.sub(r"FLOP[sS]?", "Flops", name).replace("LLM", "Llm")
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+(?:e[0-9]+)?|[^\W\d_]+|%", name)
+    parts = re.findall(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+(?:e[0-9]+)?|[^\W\d_]+|%", name)
     return tuple(part.lower() for part in parts)
 
 

@@ -17,6 +17,7 @@ from testbed.points.expressions import columns_of, computed, parse, quoted
 from testbed.points.finder import Finder, factor_text, fits_unit, option, takes_unit
 from testbed.points.headers import Unit, stated_unit
 from testbed.points.numbers import column_of, row_number, short, to_floats
+from testbed.points.plausibility import check_counts, check_flops
 from testbed.points.runs import NONE, named_runs
 
 _ACCEPTED_UNITS = (
@@ -52,7 +53,7 @@ def mapping_notes(
 
 def with_units(
     table: pd.DataFrame, given: Mapping[str, str | None], units: Mapping[str, str], where: str
-) -> dict[str, str | None]:
+) -> dict[str, str]:
     """`given` with the columns of `units` (canonical name -> k, M, B, T, 1e6, bits, % or 1) times their factors.
 
     A unit that a header states gives way to it.
@@ -60,14 +61,34 @@ def with_units(
     Raises:
         TableError: A unit is unknown, or its column is not found or is an expression.
     """
-    found = dict(given)
+    found = {name: source for name, source in given.items() if source is not None}
     for name, text in units.items():
         unit = Unit(text, 1.0) if text in ("1", "1.0") else stated_unit(text)
         if unit is None or not (takes_unit(name) and fits_unit(name, unit)):
             raise TableError(f"{where}: found the unit {text!r} of {name}; accepted: {_ACCEPTED_UNITS}")
-        source = Finder(table, {name: stated for name, stated in found.items() if stated is not None}, where).raw(name)
+        source = Finder(table, found, where).raw(name)
         found[name] = f"{quoted(source)} * {factor_text(unit.factor) if unit.factor != 1 else 1}"
     return found
+
+
+def check_sizes(table: pd.DataFrame, points: pd.DataFrame, mapping: Mapping[str, str], where: str) -> None:
+    """Refuse N and D that are those of no model and no run, or a power of 1,000 off the table's FLOPs.
+
+    A unit that was stated as 1 (`with_units`) is believed.
+
+    Raises:
+        TableError: With the units that mend it.
+    """
+    believed = {name for name in ("n", "tokens") if mapping.get(name, "").endswith(" * 1")}
+
+    def flops() -> tuple[str, NDArray[np.float64]] | None:
+        used = mapping.get("flops")
+        source = used or _quietly(Finder(table, {}, where), "flops")
+        return None if source is None else (source, _numbers(table, "flops", source, where))
+
+    if not believed:
+        check_flops(points, flops, mapping, where)  # first: it proves the factor
+    check_counts(points.drop(columns=[name for name in believed if name in points]), mapping, where)
 
 
 def known_sources(table: pd.DataFrame, known: Mapping[str, str]) -> dict[str, str]:
@@ -100,10 +121,10 @@ def _run(finder: Finder, mapping: Mapping[str, str]) -> str | None:
     """The column that names runs, by what varies within it."""
     size = mapping.get("n") or _quietly(finder, "n")
     sizes = _numbers(finder.table, "n", size, finder.where) if size is not None and len(finder.table) else None
-    progress = next(
-        (found for name in ("step", "tokens", "epochs") if (found := _quietly(finder, name)) in finder.table), None
-    )
-    run, note = named_runs(finder.table, sizes, progress)
+    step = _quietly(finder, "step")
+    at = step or mapping.get("tokens") or _quietly(finder, "tokens")
+    progress = _numbers(finder.table, "tokens", at, finder.where) if at is not None and len(finder.table) else None
+    run, note = named_runs(finder.table, sizes, progress, step is not None)
     if note:
         finder.notes["run"] = note
     return run

@@ -16,8 +16,9 @@ from testbed.units import show_count
 Array = NDArray[np.float64]
 
 NO_NUMBERS = "holds no numbers"
-_LEAST_N = 1e3  # parameters of the largest model
-_LEAST_D = 1e5  # tokens of the longest run, where all runs have fewer tokens than parameters
+_LEAST_N = 1e3  # parameters of the largest model, a billion where they are counted in millions
+_LEAST_D = 1e5  # tokens of the longest run, where every model has more parameters than that
+_FEW = 3.0  # tokens per parameter
 _LEAST_C = 1e9  # FLOPs of the largest run
 _LARGEST = {"n": 1e15, "tokens": 1e17, "flops": 1e32}  # beyond any run, so that a unit in a header cannot be meant
 _N_RANGE = (1e5, 2e12)  # parameters that a unit may lead to
@@ -66,17 +67,24 @@ def check_counts(points: pd.DataFrame, sources: Mapping[str, str], where: str) -
                 "say the unit, such as --unit tokens=B (billions)"
             )
         return
-    tiny = n.max() < _LEAST_N
-    short = tokens is not None and tokens.max() < _LEAST_D and bool((tokens < n).all())
+    tiny = n.max() <= _LEAST_N
+    short = tokens is not None and _too_short(n, tokens)
     if tiny or short:
         raise TableError(_told(n, tokens, tiny, sources, where))
+
+
+def _too_short(n: Array, tokens: Array) -> bool:
+    """Whether the longest run is none, beside its models: N in millions and D in billions have like numbers."""
+    if tokens.max() < _LEAST_D and bool((tokens < n).all()):
+        return True
+    return bool(n.max() < _LEAST_D and tokens.max() < 0.2 * _LEAST_D and np.median(tokens / n) < _FEW)
 
 
 def _told(n: Array, tokens: Array | None, tiny: bool, sources: Mapping[str, str], where: str) -> str:
     found = f"n = {sources.get('n', 'n')} holds {_span(n)} parameters"
     if tokens is not None:
         found += f" and tokens = {sources.get('tokens', 'tokens')} {_span(tokens)} tokens"
-    why = "no model is that small" if tiny else "no run is that short, and every one has fewer tokens than parameters"
+    why = "no model is that small" if tiny else "no run is that short"
     units = _units(n, tokens)
     example = ",".join(f"{name}={unit}" for name, unit in units.items())
     sizes = f" (then N is {_shown(n, units.get('n', ''))}"

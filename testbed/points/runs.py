@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from testbed.points.columns import column_named
 from testbed.points.headers import header
-from testbed.points.numbers import to_floats
 
 NONE = "none"  # what the user gives where every row is a run
 _NAMES = ("run", "run_id", "run_name")  # headers that say it
 _MAYBE = ("job_name", "job_id", "run_uuid", "exp_name", "experiment", "experiment_name", "exp", "trial", "trial_id", "name", "id",
           "model_name", "model_id", "model")  # fmt: skip
-_PROGRESS = ("step", "tokens", "flops", "epochs")  # what grows in a run
 _SETTINGS = ("seed", "init_seed", "data_seed", "peak_lr", "lr_max", "batch_tokens", "global_batch_size", "gbsz", "batch_size",
              "weight_decay", "warmup", "schedule", "dataset", "corpus", "optimizer", "width", "depth", "lr")  # fmt: skip
 
 
-def named_runs(table: pd.DataFrame, sizes: NDArray[np.float64] | None, progress: str | None) -> tuple[str | None, str]:
+def named_runs(
+    table: pd.DataFrame, sizes: NDArray[np.float64] | None, progress: NDArray[np.float64] | None, by_step: bool
+) -> tuple[str | None, str]:
     """The column that names runs, or None where every row is a run; and a note on a column that seemed to, or "".
 
-    `sizes` are N [rows] where the table has them, `progress` its column of steps or tokens.
+    `sizes` are N [rows] where the table has them, `progress` its steps or tokens; `by_step` says which.
     """
     names = {"".join(header(name).words): name for name in reversed(table.columns) if isinstance(name, str)}
     for spelling in (*_NAMES, *column_named("run").spellings):
@@ -39,7 +39,7 @@ def named_runs(table: pd.DataFrame, sizes: NDArray[np.float64] | None, progress:
         column = table[source]
         if column.isna().any() or pd.api.types.is_float_dtype(column.dtype):
             continue
-        why = _why_not(table, column, sizes, progress)
+        why = _why_not(table, column, sizes, progress, by_step)
         if not why:
             return source, ""
         note = note or f"{source} {why}: every row is a run; --run {source} makes its rows one run"
@@ -47,7 +47,11 @@ def named_runs(table: pd.DataFrame, sizes: NDArray[np.float64] | None, progress:
 
 
 def _why_not(
-    table: pd.DataFrame, column: pd.Series[Any], sizes: NDArray[np.float64] | None, progress: str | None
+    table: pd.DataFrame,
+    column: pd.Series[Any],
+    sizes: NDArray[np.float64] | None,
+    progress: NDArray[np.float64] | None,
+    by_step: bool,
 ) -> str:
     """Why the rows of one value are no checkpoints of one run; "" if they are."""
     groups, names = pd.factorize(column)
@@ -60,11 +64,9 @@ def _why_not(
         return f"names rows that differ in {setting}"
     if sizes is not None and _varies(groups, sizes):
         return "names rows of several sizes"
-    values = to_floats(table[progress], counts=True) if progress is not None else None
-    if values is None or pd.DataFrame({"group": groups, "at": values}).duplicated().any():
+    if progress is None or pd.DataFrame({"group": groups, "at": progress}).duplicated().any():
         return "names several rows that nothing puts in order"
-    step = header(progress or "").plain in ("step", "globalstep", "iteration", "iter", "trainstep", "trainingstep")
-    if sizes is not None and not step and len(np.unique(sizes)) == len(names):
+    if sizes is not None and not by_step and len(np.unique(sizes)) == len(names):
         return "names the size, not the run"
     return ""
 

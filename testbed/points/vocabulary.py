@@ -31,7 +31,7 @@ class Words:
     keys: tuple[frozenset[str], ...]
     fillers: frozenset[str]
 
-    def extra(self, words: tuple[str, ...]) -> int | None:
+    def unknown(self, words: tuple[str, ...]) -> int | None:
         """How many words of a header are neither key nor filler; None where no key is complete."""
         there = set(words)
         if not any(key <= there for key in self.keys):
@@ -67,7 +67,6 @@ _NO_LOSS = _set(
 _NO_COUNT = _set(
     "per unique distinct batch val valid validation eval test active activated expert experts sec second vocab"
 )
-_WHOLE = _set("total train training pretrain pretraining budget compute")
 _LOSSES = ("loss", "bpb", "perplexity")
 
 
@@ -75,6 +74,16 @@ def split_of(words: tuple[str, ...]) -> int:
     """What a loss was taken on: 0 a held-out text, 1 unsaid, 2 the training text."""
     there = set(words)
     return 0 if there & (HELD_OUT - {"out"}) else 2 if there & TRAINING else 1
+
+
+def is_rate(said: Header) -> bool:
+    """Whether FLOPs are those of a second rather than of a run: GFLOPs and TFLOPs, unless of a whole training."""
+    return (
+        said.unit is not None
+        and said.unit.factor in (1e9, 1e12)
+        and said.words == ("flops",)
+        and len(said.unit.text) < 7
+    )
 
 
 def meaning(name: str, said: Header) -> int | None:
@@ -85,9 +94,7 @@ def meaning(name: str, said: Header) -> int | None:
     (0, 1)
     """
     known = WORDS.get(name)
-    extra = None if known is None else known.extra(said.words)
-    if name == "flops" and said.unit is not None and said.unit.factor in (1e9, 1e12) and not set(said.words) & _WHOLE:
-        return None  # TFLOPs alone are a rate
+    extra = None if known is None else known.unknown(said.words)
     if extra is None or set(said.words) & (_NO_LOSS if name in _LOSSES else _NO_COUNT):
         return None
     return extra if extra == 0 or name in _LOSSES else None

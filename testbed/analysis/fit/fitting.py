@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from testbed.analysis.fit.coordinates import Coordinates
 from testbed.analysis.fit.problem import Loss, Problem
+from testbed.analysis.fit.reading import read_points
 from testbed.analysis.fit.resampling import Replicates, Rows
 from testbed.analysis.fit.result import Fit
 from testbed.analysis.fit.settings import Settings
-from testbed.analysis.fit.targets import above_zero
 from testbed.analysis.laws import Law, find_law
 from testbed.errors import ConfigError, TableError
-from testbed.points import TableLike, as_table, fit_columns, map_columns
+from testbed.points import TableLike
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,7 @@ def fit_law(
     data: TableLike,
     *,
     columns: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
     loss: Loss | None = None,
     delta: float = 1e-3,
     space: Literal["log", "linear"] | None = None,
@@ -46,12 +47,13 @@ def fit_law(
     >>> fit.params.round(2).to_dict()
     {'A': 480.0, 'B': 2100.0, 'E': 1.8, 'alpha': 0.35, 'beta': 0.37}
 
-    `columns` says which of the table's columns are the law's (canonical name -> column); those not named
-    are found by their usual names. `loss` is "huber" (default on log responses; its width is `delta`),
-    "lad", "ls" (default on linear ones) or "huber-likelihood"; `space` overrides where the law takes
-    residuals. `replicates="mean"` fits the mean of the runs at each design instead of every point.
-    `fixed` holds parameters at values. With `start` the optimum next to these parameters is taken instead
-    of the global one. `n_boot` resamples of whole runs give the intervals.
+    `data` is a DataFrame, columns as a mapping, a list of dicts, or a file's path. `columns` says which of its
+    columns are the law's (canonical name -> column or expression); those not named are found by their names. A
+    unit in a name is read ("Model Size (B)"); `units` says it otherwise: {"n": "M", "tokens": "B"}.
+    `loss` is "huber" (default on log responses; its width is `delta`), "lad", "ls" (default on linear ones) or
+    "huber-likelihood"; `space` overrides where the law takes residuals. `replicates="mean"` fits the mean of the
+    runs at each design instead of every point. `fixed` holds parameters at values. With `start` the optimum next
+    to these parameters is taken instead of the global one. `n_boot` resamples of whole runs give the intervals.
 
     Raises:
         TableError: The table lacks a column, has values that the law does not take, or too few rows.
@@ -63,9 +65,7 @@ def fit_law(
     fixed = dict(fixed or {})
     _check_parameters(law, fixed)
     _check_ways(law, loss, delta, space, replicates, n_boot)
-    table = as_table(data, where)
-    mapping = map_columns(table, (*law.columns, law.response), columns or {}, where)
-    points = fit_columns(table, mapping, where, positive=above_zero(law, space))
+    table, mapping, points = read_points(law, data, columns, units, where, space)
     settings = Settings.of(table, points, law, mapping)
     rows = Rows.of(points, law, space, replicates, settings.codes)
     _check_rows(law, rows, fixed, where)

@@ -50,6 +50,7 @@ class ScalingLawRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         loss: Loss | None = None,
         delta: float = 1e-3,
         fixed: Mapping[str, float] | None = None,
+        units: Mapping[str, str] | None = None,
         n_boot: int = 200,
         seed: int = 0,
     ) -> None:
@@ -57,6 +58,7 @@ class ScalingLawRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.loss = loss
         self.delta = delta
         self.fixed = fixed
+        self.units = units
         self.n_boot = n_boot
         self.seed = seed
 
@@ -69,7 +71,14 @@ class ScalingLawRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         law = self._law
         table = self._table(X).assign(**{law.response: np.asarray(y)})
         self.fit_: Fit = fit_law(
-            law, table, loss=self.loss, delta=self.delta, fixed=self.fixed, n_boot=self.n_boot, seed=self.seed
+            law,
+            table,
+            units=self.units,
+            loss=self.loss,
+            delta=self.delta,
+            fixed=self.fixed,
+            n_boot=self.n_boot,
+            seed=self.seed,
         )
         self.params_ = self.fit_.params
         self.n_features_in_ = np.shape(X)[1]

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from testbed.analysis.laws import Law
-from testbed.points import fit_columns, map_columns
+from testbed.points import fit_columns, known_sources, map_columns
 
 
 def columns_of(
@@ -23,7 +23,7 @@ def columns_of(
     """
     if not all(name in data for name in law.columns):
         table = data if isinstance(data, pd.DataFrame) else pd.DataFrame({k: np.atleast_1d(v) for k, v in data.items()})
-        given = {name: column for name, column in known.items() if column in table.columns}
+        given = known_sources(table, {name: source for name, source in known.items() if name != "run"})
         wanted = tuple(name for name in law.columns if name != "run")
         data = fit_columns(table, map_columns(table, wanted, given, where), where, wanted if law.positive else ())
     raw = {name: np.atleast_1d(np.asarray(data[name])) for name in law.columns}

@@ -109,6 +109,9 @@ class Law(ABC):
     response: ClassVar[str] = "loss"  # the column that it predicts
     space: ClassVar[Literal["log", "linear"]] = "log"  # where residuals are taken; log needs a response above 0
     positive: ClassVar[bool] = True  # whether the columns must be above 0 (else only finite)
+    ranges: ClassVar[
+        Mapping[str, tuple[float, float]]
+    ] = {}  # smallest and largest value of a column or the response, where `points.columns` does not say it
     priors: ClassVar[
         Mapping[str, tuple[float, float]]
     ] = {}  # for prediction: mean and sd of a parameter, a constant's of its log

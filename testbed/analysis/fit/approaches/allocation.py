@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from testbed.analysis.fit.approaches.isoflop import Curve, Optimum, budgets_of, pooled_noise
 from testbed.analysis.fit.approaches.power_law import PowerLaw, lines
 from testbed.errors import ConfigError, TableError
-from testbed.points import TableLike, as_table, fit_columns, map_columns
+from testbed.points import TableLike, as_table, check_sizes, fit_columns, map_columns
 
 Array = NDArray[np.float64]
 
@@ -165,7 +165,9 @@ def _points(data: TableLike, columns: Mapping[str, str] | None, where: str) -> t
     """Columns flops, n, tokens, loss, run of the table, and whether it names runs."""
     table = as_table(data, where)
     mapping = map_columns(table, ("n", "tokens", "loss", "flops"), columns or {}, where)
-    return fit_columns(table, mapping, where), "run" in mapping
+    points = fit_columns(table, mapping, where)
+    check_sizes(table, points, mapping, where)
+    return points, "run" in mapping
 
 
 def _runs(data: TableLike, columns: Mapping[str, str] | None, where: str) -> tuple[list[Array], NDArray[Any]]:
