@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +30,7 @@ class Reinforcement(Law):
     formula = r"\log_{10} L = E - \frac{K}{1 + N_0 / N} \log_{10} X"
     source = "arXiv:2509.25300, the law of compute and data"
     response = "error"
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"error": (0.0, np.inf)}  # the formula itself has no ceiling
 
     def value(self, theta: Theta, columns: Columns) -> NDArray[Any]:
         """Error rate [B, n]."""
