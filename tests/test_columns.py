@@ -175,7 +175,9 @@ def test_choices_that_cannot_be_made_are_told():
         mapped("loss N D loss")
     with pytest.raises(TableError, match="2 columns x; the table has"):
         mapped("loss N D x x", n="x")
-    with pytest.raises(TableError, match="found a column given for los; accepted: n, tokens, loss, run, unique_tokens"):
+    with pytest.raises(
+        TableError, match="found a column given for los; accepted: n, tokens, loss, run, width, unique_tokens"
+    ):
         mapped("loss N D", los="loss")
     assert mapped("loss N D other other") == {"n": "N", "tokens": "D", "loss": "loss"}
 
