@@ -66,11 +66,15 @@ def test_a_changed_corpus_is_one_error_and_marks_no_run(corpus, tiny_toml, tmp_p
     study = Study(fresh(tiny_toml, tmp_path / "sweep", *changes))
     before = (corpus / "7.txt").read_text()
     (corpus / "7.txt").write_text(prose(4000, 700))
+    failed = study.folder.run(study.grid[0])
     for retry in (False, True):
         with pytest.raises(
             DataError, match=r"not those that .* was planned with .*restore the data .*No run was started"
         ):
             study.train("grid", Quiet(), retry_failed=retry)
+        failed.fail("no disk", "")
+    assert failed.failure().reason == "no disk"
+    failed.forget_failure()
     (corpus / "7.txt").unlink()
     ended = command("train", study.folder.path)
     assert (ended.returncode, ended.stderr.count("error:")) == (2, 1)

@@ -12,12 +12,11 @@ from testbed.analysis.forecast import check_design
 from testbed.config import Config
 from testbed.errors import DataError
 from testbed.points import key_columns
-from testbed.records import DataFacts, Role, RunSpec
+from testbed.records import DataFacts, RunSpec
 from testbed.study.grid_design import chosen_rungs
 from testbed.training.data import TokenSource, open_source
 from testbed.training.executors import Engines, Timetable, choose_engines, choose_packs, default_workers
 from testbed.training.store import SweepFolder
-from testbed.training.store.cells import unfinished
 from testbed.training.sweep import Plan, Rung, plan, rungs
 from testbed.training.train import choose_device
 
@@ -68,13 +67,13 @@ def timetable(config: Config, made: Plan) -> Timetable:
     return choose_packs(made, config.train, _source_of(config), device, workers)
 
 
-def require_same_data(folder: SweepFolder, role: Role) -> None:
-    """Check the data of the runs of this role that are not done, before any of them starts.
+def require_same_data(folder: SweepFolder, specs: Sequence[RunSpec]) -> None:
+    """Check the data of those of these runs that are not done, before any of them starts.
 
     Raises:
         DataError: They cannot be read, or are not those of the plan.
     """
-    waiting = {spec.data.fingerprint: spec for spec in unfinished(folder, role)}
+    waiting = {spec.data.fingerprint: spec for spec in specs if folder.run(spec).done() is None}
     for planned, spec in waiting.items():
         found = open_source(folder.config.at(spec.cell).data).facts
         if found.fingerprint != planned:

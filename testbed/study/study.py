@@ -125,11 +125,10 @@ class Study:
             BudgetReached: The sweep's budget is spent.
         """
         specs = self._sealed_target() if role == "target" else self.folder.of_role(role)
-        runs = {spec.run_id: self.folder.run(spec) for spec in specs}
-        require_same_data(self.folder, role)
+        require_same_data(self.folder, specs)
         if retry_failed:
-            for run in runs.values():
-                run.forget_failure()
+            for spec in specs:
+                self.folder.run(spec).forget_failure()
         with tracked(watcher, self.folder) as watching:
             train_all(make_executor(self.folder.config.execution), self.folder, specs, watching)
             if role == "grid":
