@@ -40,9 +40,7 @@ def test_a_task_of_its_own_has_all_parameters_and_a_share_has_the_fraction_f():
 
 def test_a_share_above_one_is_refused():
     table = noisy(LAWS["fernandes"], PLANTED["fernandes"])
-    with pytest.raises(
-        TableError, match="column share: found 100, expected the share of one task, above 0 and up to 1"
-    ):
+    with pytest.raises(TableError, match=r"share holds 2 to 100; fernandes takes 0 to 1; percents\? --unit share=%"):
         fit_law("fernandes", table.assign(share=table["share"] * 100))
 
 

@@ -264,14 +264,14 @@ class Finder:
 
 def takes_unit(name: str) -> bool:
     """Whether a factor in a header is read for this column: it is a count, a loss or a share."""
-    return column_named(name).count or name in (*_LOSSES, "accuracy", "error")
+    return column_named(name).count or name in _LOSSES or column_named(name).range == (0, 1)
 
 
 def fits_unit(name: str, unit: Unit) -> bool:
     """Whether a unit can be one of this column: powers of ten of counts, bits of losses, percents of shares."""
     if name in _LOSSES:
         return unit.factor in (1.0, math.log(2))
-    return unit.factor in (1.0, 0.01) if name in ("accuracy", "error") else unit.factor == 1 or unit.factor >= 1e3
+    return unit.factor in (1.0, 0.01) if column_named(name).range == (0, 1) else unit.factor == 1 or unit.factor >= 1e3
 
 
 def factor_text(factor: float) -> str:
