@@ -53,8 +53,8 @@ def test_pools_are_mixed_and_decay_pass_by_pass(epochs):
 
 
 def test_a_pool_that_is_neither_in_nor_out_is_refused():
-    given = columns(tokens=[1e8, 1e8], unique_tokens=[1e8, 1e8], pool_1=[1, 0.5], pool_2=[0, 0.5])
-    with pytest.raises(TableError, match=r"pool_1 to pool_2: found \[0\.5, 0\.5\] in row 1; accepted: 1 for each pool"):
+    given = columns(tokens=[1e8, 1e8], unique_tokens=[1e8, 1e8], pool_1=[1, 2], pool_2=[0, 1])
+    with pytest.raises(TableError, match=r"pool_1 to pool_2: found \[2\.0, 1\.0\] in row 1; accepted: 1 for each pool"):
         LAWS["goyal_pools"].prepare(given)
     with pytest.raises(TableError, match="tokens and unique_tokens: found values of 0 or less"):
         LAWS["goyal_code"].prepare(columns(tokens=[1e8, 0.0], unique_tokens=[1e8, 1e8]))

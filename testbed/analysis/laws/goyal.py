@@ -68,7 +68,6 @@ class GoyalCode(Law):
     columns: ClassVar[tuple[str, ...]] = ("tokens", "unique_tokens")
     formula = r"L = (d + (\frac{n_0}{n_1})^{b}) \prod_{j=2} (\frac{D_j}{D_{j-1}})^{-b 2^{-(j-1)/\tau}}"
     source = "arXiv:2404.07177, objective of the released code"
-    positive = False
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Tokens; `growth` as in `goyal`; `parts` [n, pools], each pool's part of a row's mixture."""
@@ -129,7 +128,8 @@ class GoyalPools(GoyalCode):
 
     Pools mixed in equal parts act as one whose utility is the mean of theirs, each with a half-life as many
     times longer as there are pools, since a pass through all is a pass through each. `pool_1` and `pool_2`
-    are 1 where the pool is in a row's training data, else 0; `unique_tokens` those of all its pools together.
+    are 1 where the pool is in a row's training data, else 0 (all 0 stands for all pools);
+    `unique_tokens` those of all its pools together.
     Rows of single pools give b_i and tau_i, and mixtures follow: hold or fit, then predict. n_0 and d are
     the same for all pools.
     """
@@ -142,18 +142,20 @@ class GoyalPools(GoyalCode):
         *(scale(f"tau_{i}", (0.5, 50.0)) for i in (1, 2)),
     )
     columns: ClassVar[tuple[str, ...]] = ("tokens", "unique_tokens", "pool_1", "pool_2")
+    positive = False
     formula = r"L = (d + (\frac{n_0}{n_1})^{b^{(1)}}) \prod_{j=2} (\frac{D_j}{D_{j-1}})^{-b^{(j)}}"
     source = "arXiv:2404.07177, theorem 1 with the objective of the released code"
 
     def _parts(self, columns: Mapping[str, NDArray[Any]], rows: int) -> NDArray[np.float64]:
         parts = np.column_stack([np.asarray(columns[f"pool_{i + 1}"], np.float64) for i in range(self.pools)])
-        wrong = ((parts != 0) & (parts != 1)).any(axis=1) | (parts.sum(axis=1) == 0)
+        wrong = ((parts < 0) | (parts > 1)).any(axis=1)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise TableError(
                 f"pool_1 to pool_{self.pools}: found {parts[row].tolist()} in row {row}; accepted: 1 for each pool "
-                "that is in the row's training data, 0 for the others, at least one 1"
+                "that is in the row's training data, 0 for the others"
             )
+        parts[parts.sum(axis=1) == 0] = 1.0
         return parts
 
     def _names(self) -> list[tuple[str, str]]:

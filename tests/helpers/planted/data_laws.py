@@ -10,7 +10,7 @@ _WIDE = grid(n=np.geomspace(2e7, 1e10, 12), tokens=np.geomspace(1e8, 1e12, 12))
 _REPEATS = grid(n=np.geomspace(1e7, 3e9, 7), unique_tokens=np.geomspace(1e8, 1e10, 3), epochs=[1.0, 4.0, 16.0, 64.0])
 _EPOCHS = [0.1, 0.3, 1.0, 1.7, 3.0, 5.0, 8.5, 12.0, 20.0, 40.0]
 _PASSES = grid(unique_tokens=np.geomspace(1e7, 1e9, 4), epochs=_EPOCHS)
-_CODE_PASSES = grid(unique_tokens=[1e7, 1e8, 1e9], epochs=_EPOCHS)
+_CODE_PASSES = grid(unique_tokens=[1e8, 3e8, 1e9], epochs=_EPOCHS[:-2])
 _EXAMPLES = np.geomspace(100.0, 1e6, 60)
 
 
