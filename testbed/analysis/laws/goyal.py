@@ -60,7 +60,7 @@ class GoyalCode(Law):
     name = "goyal_code"
     pools: ClassVar[int] = 1
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        scale("n_0", (1e-6, 1.0), column="tokens"),
+        amplitude("n_0", {"tokens": 1.0}, power="b"),
         constant("d"),
         exponent("b", (0.02, 1.0)),
         scale("tau", (0.5, 50.0)),
@@ -137,7 +137,8 @@ class GoyalPools(GoyalCode):
     name = "goyal_pools"
     pools = 2
     parameters = (
-        *GoyalCode.parameters[:2],
+        scale("n_0", (1e-6, 1.0), column="tokens"),
+        constant("d"),
         *(exponent(f"b_{i}", (0.02, 1.0)) for i in (1, 2)),
         *(scale(f"tau_{i}", (0.5, 50.0)) for i in (1, 2)),
     )
@@ -168,7 +169,8 @@ class GoyalPools4(GoyalPools):
     name = "goyal_pools4"
     pools = 4
     parameters = (
-        *GoyalCode.parameters[:2],
+        scale("n_0", (1e-6, 1.0), column="tokens"),
+        constant("d"),
         *(exponent(f"b_{i}", (0.02, 1.0)) for i in (1, 2, 3, 4)),
         *(scale(f"tau_{i}", (0.5, 50.0)) for i in (1, 2, 3, 4)),
     )

@@ -10,7 +10,7 @@ _WIDE = grid(n=np.geomspace(2e7, 1e10, 12), tokens=np.geomspace(1e8, 1e12, 12))
 _REPEATS = grid(n=np.geomspace(1e7, 3e9, 7), unique_tokens=np.geomspace(1e8, 1e10, 3), epochs=[1.0, 4.0, 16.0, 64.0])
 _EPOCHS = [0.1, 0.3, 1.0, 1.7, 3.0, 5.0, 8.5, 12.0, 20.0, 40.0]
 _PASSES = grid(unique_tokens=np.geomspace(1e7, 1e9, 4), epochs=_EPOCHS)
-_CODE_PASSES = grid(unique_tokens=[1e8, 3e8, 1e9], epochs=_EPOCHS[:-2])
+_CODE_PASSES = grid(unique_tokens=[1e7, 1e8, 1e9], epochs=_EPOCHS)
 _EXAMPLES = np.geomspace(100.0, 1e6, 60)
 
 
@@ -49,9 +49,7 @@ PLANTED = {
         {"A": 521.0, "B": 1488.0, "E": 1.869, "alpha": 0.353, "beta": 0.353, "R_D": 15.4, "R_N": 5.3}, _seen(_REPEATS)
     ),
     "goyal": Planted({"a": 60.0, "d": 0.8, "b": 0.2, "tau": 5.0}, _seen(_PASSES)),
-    "goyal_code": Planted(
-        {"n_0": 3e4, "d": 0.2, "b": 0.15, "tau": 5.0}, _seen(grid(unique_tokens=[1e6, 3e7, 1e9], epochs=_EPOCHS))
-    ),
+    "goyal_code": Planted({"n_0": 3e4, "d": 0.2, "b": 0.15, "tau": 5.0}, _seen(dict(_CODE_PASSES))),
     "goyal_pools": Planted(
         {"n_0": 3e4, "d": 0.2, "b_1": 0.2, "b_2": 0.12, "tau_1": 3.0, "tau_2": 8.0},
         _pools(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])),
