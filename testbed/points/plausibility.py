@@ -61,7 +61,12 @@ def check_counts(points: pd.DataFrame, sources: Mapping[str, str], where: str) -
     """
     n, tokens = (points[name].to_numpy(np.float64) if name in points else None for name in ("n", "tokens"))
     if n is None or not len(n):
-        if tokens is not None and len(tokens) and tokens.max() < _LEAST_N and (tokens % 1 != 0).any():
+        alone = tokens is not None and set(points.columns) <= {
+            "tokens",
+            "loss",
+            "run",
+        }  # other sizes may share its unit
+        if alone and tokens is not None and len(tokens) and tokens.max() < _LEAST_N and (tokens % 1 != 0).any():
             raise TableError(
                 f"{where}: tokens = {sources.get('tokens', 'tokens')} holds {_span(tokens)}, but a part of a token is none; "
                 "say the unit, such as --unit tokens=B (billions)"
