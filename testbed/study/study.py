@@ -250,7 +250,7 @@ class Study:
         """The fitted laws; where they cannot be fitted (one width, one run) none, and why."""
         try:
             return self.fit(), None
-        except (ConfigError, TableError) as reason:
+        except TableError as reason:
             return {}, str(reason)
 
     def _require_ended(self, role: Role) -> None:
