@@ -27,7 +27,7 @@ _LIKE = (0.1, 30.0)  # one count of a model's parameters over another, embedding
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ColumnChoice:
     """A column that could be the one looked for; the one of least `rank` is taken."""
 
     source: str
@@ -77,9 +77,9 @@ class Finder:
             good.sort(key=lambda each: each is not own)
         return self._taken(name, good) if good else None
 
-    def candidates(self, name: str) -> list[Candidate]:
+    def candidates(self, name: str) -> list[ColumnChoice]:
         """The columns that could be `name`, the best first."""
-        found: dict[str, Candidate] = {}
+        found: dict[str, ColumnChoice] = {}
         for index, spelling in enumerate(column_named(name).names):
             exact = [spelling] if spelling in self.table.columns else []
             letter = len(plain(spelling)) < 3
@@ -110,24 +110,24 @@ class Finder:
             raise self.nothing_for(name)
         return source
 
-    def _chosen(self, name: str) -> list[Candidate]:
+    def _chosen(self, name: str) -> list[ColumnChoice]:
         all_of = self.candidates(name)
         return [each for each in all_of if not each.doubt] or all_of
 
-    def _candidate(self, name: str, source: str, rank: tuple[float, ...], spelling: str) -> Candidate:
+    def _candidate(self, name: str, source: str, rank: tuple[float, ...], spelling: str) -> ColumnChoice:
         said = self._headers[source]
         unit = said.unit if self._has_unit(name, source, spelling) else None
         split = split_of(said.words) if name in _LOSSES else 0
         letter = len(said.plain) == 1
         if unit is not None and (not fits_unit(name, unit) or (name == "flops" and is_rate(said))):
-            return Candidate(source, rank, None, spelling, "foreign")
+            return ColumnChoice(source, rank, None, spelling, "foreign")
         single = list(self.table.columns).count(source) == 1
         doubt = (
             impossible(name, said.plain, self.table[source], unit.factor if unit else 1.0)
             if single and len(self.table)
             else ""
         )
-        return Candidate(source, (split, letter, *rank), unit, spelling, doubt)
+        return ColumnChoice(source, (split, letter, *rank), unit, spelling, doubt)
 
     def _has_unit(self, name: str, source: str, spelling: str) -> bool:
         """Whether the unit in a header is one of this column's values: not where the whole header is a usual spelling."""
@@ -135,7 +135,7 @@ class Finder:
         said = unit is not None and (plain(source) != plain(spelling) or not plain(unit.text))
         return said and takes_unit(name)
 
-    def _weak(self, name: str, each: Candidate) -> bool:
+    def _weak(self, name: str, each: ColumnChoice) -> bool:
         """Whether a candidate is taken only where nothing else is there: a training loss, a name with unknown words."""
         return name in _LOSSES and (each.rank[0] == 2 or each.rank[2] >= 2 * _UNSPELLED)
 
@@ -149,7 +149,7 @@ class Finder:
         good = good or [each for each in left if each.doubt == NO_NUMBERS]
         return self._taken(name, good) if good else None
 
-    def _taken(self, name: str, candidates: list[Candidate]) -> str:
+    def _taken(self, name: str, candidates: list[ColumnChoice]) -> str:
         """The source of the first candidate, with its factor; TableError where another is as good and differs."""
         best = candidates[0]
         column_of(self.table, best.source, self.where)
@@ -163,7 +163,7 @@ class Finder:
         self._tell(name, best, candidates)
         return self._scaled(best.source, best.unit)
 
-    def _tell(self, name: str, best: Candidate, candidates: list[Candidate]) -> None:
+    def _tell(self, name: str, best: ColumnChoice, candidates: list[ColumnChoice]) -> None:
         """Note a second loss, and columns that were passed over because they cannot be what their name says."""
         if name == "loss":
             others = [
@@ -179,17 +179,17 @@ class Finder:
             if each.doubt and each.source != best.source and each.doubt != NO_NUMBERS:
                 self.notes[f"{name}, {each.source}"] = f"{each.source} {each.doubt}: not taken for {name}"
 
-    def _alike(self, own: Candidate, other: Candidate) -> bool:
+    def _alike(self, own: ColumnChoice, other: ColumnChoice) -> bool:
         """Whether a column `n` counts what a longer name counts, with or without embeddings: then it is what was meant."""
         a, b = (self._values(each) for each in (own, other))
         with np.errstate(all="ignore"):
             return bool(((a / b > _LIKE[0]) & (a / b < _LIKE[1])).all())
 
-    def _values(self, each: Candidate) -> NDArray[np.float64]:
+    def _values(self, each: ColumnChoice) -> NDArray[np.float64]:
         column = column_of(self.table, each.source, self.where)
         return to_floats(column, counts=True) * (each.unit.factor if each.unit else 1.0)
 
-    def _same(self, first: Candidate, second: Candidate) -> bool:
+    def _same(self, first: ColumnChoice, second: ColumnChoice) -> bool:
         """Whether two columns hold the same numbers, in whatever units."""
         a, b = (self._values(each) for each in (first, second))
         return len(a) > 0 and bool(np.allclose(a, b, rtol=1e-3, equal_nan=True))

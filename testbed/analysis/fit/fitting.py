@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.analysis.fit.coordinates import Coordinates
+from testbed.analysis.fit.fit_input import read_points
 from testbed.analysis.fit.problem import Loss, Problem
-from testbed.analysis.fit.reading import read_points
 from testbed.analysis.fit.resampling import Replicates, Rows
 from testbed.analysis.fit.result import Fit
 from testbed.analysis.fit.settings import Settings

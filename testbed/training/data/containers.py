@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from testbed.errors import DataError
-from testbed.training.data.reading import Tally, Undecodable, as_utf8
+from testbed.training.data.text_files import Tally, Undecodable, as_utf8
 
 _CHUNK = 1 << 22
 _FIELDS = ("text", "content", "contents", "body", "document", "raw_content", "story", "article", "markdown", "code")

@@ -24,9 +24,9 @@ from testbed.training.data.containers import (
     row_documents,
     unpacked,
 )
-from testbed.training.data.reading import Tally, Undecodable, as_utf8, is_binary, read_file, walk
 from testbed.training.data.separators import recognised, separated
 from testbed.training.data.shards import ShardDocuments, is_shard
+from testbed.training.data.text_files import Tally, Undecodable, as_utf8, is_binary, read_file, walk
 
 _STDLIB_SKIP = frozenset({"site-packages", "dist-packages", "__pycache__", "pydoc_data", "lib2to3", "encodings"})
 _STDLIB_LEAST = 10_000_000

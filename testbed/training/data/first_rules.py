@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.errors import DataError
-from testbed.training.data.reading import Tally, read_file
+from testbed.training.data.text_files import Tally, read_file
 
 VAL_SHARE = 20  # one document in 20 is kept for validation
 _BLOCK = 1 << 18  # longer files are cut at line ends into documents of about this many bytes

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from testbed.records.record import Record, Whole
-from testbed.training.data.reading import LeftOut, Tally
 from testbed.training.data.split import Split
+from testbed.training.data.text_files import LeftOut, Tally
 
 _NOTABLE = 0.05  # share of the validation text that is worth a sample where it was dropped
 _SAMPLE = 160  # characters of it

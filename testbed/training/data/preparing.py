@@ -16,10 +16,10 @@ from testbed.training.data import first_rules
 from testbed.training.data.documents import DatasetDocuments, Documents
 from testbed.training.data.inventory import inventory
 from testbed.training.data.near_copies import near_copies
-from testbed.training.data.reading import Tally
 from testbed.training.data.shards import IdTokenizer, ShardDocuments
 from testbed.training.data.split import LEAST, Piece, Split, cut, survey
 from testbed.training.data.spool import Bounded, Spool
+from testbed.training.data.text_files import Tally
 from testbed.training.data.tokenizers import END, BpeTokenizer, ByteTokenizer, Tokenizer, train_bpe
 
 CUTS = "val-cuts.npy"

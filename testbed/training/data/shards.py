@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.errors import ConfigError, DataError
-from testbed.training.data.reading import Tally
+from testbed.training.data.text_files import Tally
 
 _LLM_C: dict[int, np.dtype[Any]] = {
     20240520: np.dtype(np.uint16),

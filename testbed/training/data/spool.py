@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from testbed.training.data.documents import Documents
-from testbed.training.data.reading import Tally
+from testbed.training.data.text_files import Tally
 
 _SIZE = struct.Struct("<q")
 
