@@ -66,7 +66,9 @@ _HARD = {"farseer", "bnsl2", "multi_power"}  # slow, and the last one's scale C 
 def test_clean_planted_tables_of_all_laws_are_identified(name):
     fit = fit_law(LAWS[name], noisy(LAWS[name], PLANTED[name], 0.002, seed=1), n_boot=40)
     assert doubts(fit) == []
-    assert {finding.code for finding in fit.diagnostics()} <= {"unit"}  # planted losses are not all in nats
+    # Planted losses are not all in nats, and the first rows of tissue's few curves alone show its alpha.
+    accepted = {"unit", "outlier-sensitivity"} if name == "tissue" else {"unit"}
+    assert {finding.code for finding in fit.diagnostics()} <= accepted
 
 
 @pytest.mark.slow
@@ -371,7 +373,8 @@ def test_curves_are_not_accused_of_being_curves():
     step = np.tile(np.arange(1.0, 101), 2)
     table = pd.DataFrame({"run": np.repeat(["a", "b"], 100), "step": step, "lr_at_step": lr * np.repeat([1, 0.5], 100)})
     table["lr_sum"] = table.groupby("run")["lr_at_step"].cumsum()
-    theta = {p.name: np.array([[value]]) for p, value in zip(law.parameters, (2.0, 0.4, 0.2, 0.5), strict=True)}
+    truth = {"L0": 2.0, "A": 0.4, "alpha": 0.5, "C": 0.2, "lambda": 0.999}
+    theta = {p.name: np.array([[truth[p.name]]]) for p in law.parameters}
     table["loss"] = law.value(theta, law.prepare({name: table[name].to_numpy() for name in law.columns}))[0]
     table["loss"] *= np.exp(1e-3 * np.random.default_rng(0).normal(size=200))
     assert not {"mid-schedule", "checkpoints-as-runs", "duplicates"} & set(found(table, law))

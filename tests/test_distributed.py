@@ -21,7 +21,7 @@ from testbed.training.store.sweep_points import sweep_points
 from testbed.training.sweep import packs, plan
 from testbed.training.train import Logged, train
 from testbed.training.train.checkpoints.checkpoint import read_checkpoint
-from tests.helpers.sweeps import processes_of
+from tests.helpers.sweeps import processes_of, wait_for
 
 pytestmark = pytest.mark.usefixtures("warm")
 CPU = torch.device("cpu")
@@ -210,7 +210,7 @@ def test_runs_of_several_processes_outlive_each_of_them(tiny_toml, tmp_path):
         tables.append(points.sort_values(["horizon", "step"]).reset_index(drop=True))
     assert tables[0].equals(tables[1])
     assert tables[0].equals(tables[2])
-    assert not processes_of(sweep, "testbed.training.executors.rank_processes")
+    wait_for(lambda: not processes_of(sweep, "testbed.training.executors.rank_processes"))
 
 
 def test_processes_share_the_windows_evenly(tiny_toml):

@@ -232,6 +232,7 @@ def test_hashes_and_digests_of_before_stay_what_they_were(tiny_toml, tiny_spec, 
     for name in ("missing", "retried"):
         assert old.pop(name) == []
     assert old.pop("format") == 1
+    assert old.pop("repetition") is None
     assert old["target"].pop("columns") == {}
     sealed = old.pop("digest")
     assert digest(old) == sealed

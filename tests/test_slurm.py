@@ -70,7 +70,7 @@ def undisturbed(tiny_toml, tmp_path_factory, slow):
     return table(sweep)
 
 
-def wait_for(condition, seconds=300):
+def wait_for(condition, seconds=600):
     """As in tests.helpers.sweeps, but Slurm is asked less often."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -107,7 +107,7 @@ def logs(sweep):
 
 def test_jobs_that_are_queued_again_pre_empted_or_out_of_time_go_on(slurm, tiny_toml, tmp_path, slow, undisturbed):
     slow.write_text("6")
-    limits = ('execution.slurm.time="60 s"', 'execution.slurm.notice="15 s"')
+    limits = ('execution.slurm.time="120 s"', 'execution.slurm.notice="30 s"')
     sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG, *SLURM, *limits)
     launch = threading.Thread(target=train, args=(sweep,), daemon=True)
     launch.start()

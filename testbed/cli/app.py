@@ -84,6 +84,7 @@ def main() -> NoReturn:
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
         signal.signal(signal.SIGHUP, _hung_up)
     warnings.showwarning = show_warning
+    shown = _on_a_terminal()
     try:
         code = app(standalone_mode=False)
     except TestbedError as error:
@@ -92,6 +93,9 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except OSError as error:
+        if shown and not _on_a_terminal():  # it was closed, and a line could not be printed before SIGHUP came
+            _leave_the_terminal()
+            sys.exit(_INTERRUPTED)
         errors.say(
             f"error: {error.filename or 'a file'}: {error.strerror or error}; make it readable, or its disk available and "
             "writable again, and repeat the command"
@@ -115,7 +119,16 @@ def _interrupt(*_: object) -> NoReturn:
 
 def _hung_up(*_: object) -> NoReturn:
     """Stop as at Ctrl-C; the terminal is closed, and writing to it would be an error."""
+    _leave_the_terminal()
+    raise KeyboardInterrupt
+
+
+def _on_a_terminal() -> bool:
+    return os.isatty(1) or os.isatty(2)
+
+
+def _leave_the_terminal() -> None:
+    """Whatever is printed from here on is dropped."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
-    raise KeyboardInterrupt

@@ -41,6 +41,7 @@ def fit_law(
 ) -> Fit:
     """Fit `law` to a table of runs; the same arguments give the same bits.
 
+    >>> import pandas as pd
     >>> n, tokens = np.repeat([1e7, 1e8, 1e9], 4), np.tile([1e9, 1e10, 1e11, 1e12], 3)
     >>> table = pd.DataFrame({"n": n, "tokens": tokens, "loss": 1.8 + 480 / n**0.35 + 2100 / tokens**0.37})
     >>> fit = fit_law("hoffmann", table, n_boot=0)
