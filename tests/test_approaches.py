@@ -61,6 +61,7 @@ def test_exact_parabolas_give_the_exact_line(window):
 
 
 @pytest.mark.parametrize("options", [{}, {"window": None}, {"noise": 0.005}, {"weighted": True}])
+@pytest.mark.slow
 def test_intervals_cover_the_planted_exponent(options):
     hits = []
     for seed in range(80):

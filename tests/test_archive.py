@@ -80,6 +80,7 @@ def test_the_same_records_give_the_same_bytes_also_from_an_unpacked_archive(swee
     assert packed.read_bytes() == (tmp_path / "again.zip").read_bytes() == (tmp_path / "third.zip").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_reads_a_folder_reads_an_unpacked_archive(sweep, packed, tmp_path, capsys):
     told = unpack(packed, tmp_path / "tiny")
     assert told.files == len(names(packed)) - 1

@@ -72,6 +72,7 @@ def test_an_axis_at_the_usual_value_gives_the_run_that_a_plain_grid_has(small):
     assert len(varied.grid) == 2 * len(plain.grid)
 
 
+@pytest.mark.slow
 def test_every_value_of_an_axis_is_a_column_of_the_points(small, tmp_path):
     overrides = ["grid.vary.data.unique_tokens=[2048, 16384]", "data.repeat=true"]
     study = Study.create(load_config(small, overrides), tmp_path / "sweep")

@@ -142,6 +142,7 @@ def test_means_of_seeds_are_cut_with_all_their_points():
     assert rows.query("method == 'kriging'")["covered"].mean() > 0.8
 
 
+@pytest.mark.slow
 def test_laws_without_compute_are_cut_by_what_they_have():
     by_loss = backtest("bhagia", noisy(LAWS["bhagia"], PLANTED["bhagia"], 0.003), n_boot=20)
     assert by_loss.by == "loss"
@@ -192,6 +193,7 @@ QUICK = ("epoch", "gemstones cooled", "porian rw base long kaplan standard val",
 
 
 @needs_shared
+@pytest.mark.slow
 def test_intervals_hold_on_public_tables():
     """Six of the tables of scripts/backtest_public.py, which tries them all."""
     tables = design_tables() | fresh_tables()

@@ -204,6 +204,7 @@ def here(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_bad_input_gives_one_clear_message(case, tmp_path, tiny_toml, done, here):
     before = contents(done)
     arguments, message = CASES[case]

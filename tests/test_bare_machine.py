@@ -62,6 +62,7 @@ def test_versions_are_told_where_testbed_is_not_installed(bare):
     assert ended.stdout.strip() == str({"testbed": testbed.__version__, "numpy": version("numpy")}), ended.stderr
 
 
+@pytest.mark.slow
 def test_what_trains_is_imported_without_the_packages_of_pages(bare):
     ended = run(bare, "-c", "import testbed.study, testbed.cli.app, testbed.study.tune, scripts.training_bench.step")
     assert ended.returncode == 0, ended.stderr

@@ -65,6 +65,7 @@ def test_each_kind_of_budget_counts(tiny_toml):
     assert not excess(Spend(10**20, 10**20, 119.9), budget)
 
 
+@pytest.mark.slow
 def test_a_sweep_stops_at_its_budget_says_what_is_missing_and_goes_on_when_it_is_raised(
     tiny_toml, tmp_path, long_undisturbed
 ):
@@ -85,6 +86,7 @@ def test_a_sweep_stops_at_its_budget_says_what_is_missing_and_goes_on_when_it_is
     assert table(raised.folder).equals(long_undisturbed)
 
 
+@pytest.mark.slow
 def test_what_costs_more_than_was_reckoned_is_stopped_with_a_checkpoint(tiny_toml, tmp_path, long_undisturbed):
     study = begin(tiny_toml, tmp_path / "sweep", *LONG, "execution.lease_seconds=1.0")
     study.folder.keep_timetable({spec.run_id: 1e-3 for spec in study.folder.specs})
@@ -118,6 +120,7 @@ def test_a_running_worker_sees_that_the_budget_was_raised_or_lowered(tiny_toml, 
             wait_for(seen, seconds=30)
 
 
+@pytest.mark.slow
 def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path, slow):
     slow.write_text("0.5")
     settings = [SLOW, "grid.widths=[16]", "execution.lease_seconds=1.0", "execution.checkpoint_seconds=1000.0"]
@@ -140,6 +143,7 @@ def test_steps_lost_with_a_killed_worker_are_paid_for_twice(tiny_toml, tmp_path,
         assert len(study.folder.run(spec).sessions()) == 2
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_fits(tiny_toml):
     made = estimate_costs(load_config(tiny_toml, ['budget.tokens="200k"']))
     fits, beyond = made.budget_sentences()

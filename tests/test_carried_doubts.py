@@ -51,6 +51,7 @@ def found(table, law="hoffmann", n_boot=50):
 
 
 @pytest.mark.parametrize("name", sorted(LADDERS))
+@pytest.mark.slow
 def test_a_ladder_has_no_optimum(name):
     fit = fit_law("hoffmann", LADDERS[name], n_boot=50)
     line = next(doubt for doubt in doubts(fit) if doubt.trigger == "line")
@@ -120,6 +121,7 @@ def test_a_frontier_says_how_far_it_extrapolates():
     assert "D/N of 1e+05, where the fitted runs have 0.5 to 3.2e+03" in odd.message
 
 
+@pytest.mark.slow
 def test_the_commands_carry_the_doubts(tmp_path):
     narrow = made(np.repeat([1e8, 1.5e8, 2e8, 3e8], 4), np.tile(np.geomspace(1e9, 6e10, 4), 4), noise=0.01)
     narrow.to_csv(tmp_path / "narrow.csv", index=False)
@@ -178,6 +180,7 @@ def test_repeated_data_lead_to_the_law_that_knows_them():
 
 
 @pytest.mark.parametrize("law", ["hoffmann", "kaplan"])
+@pytest.mark.slow
 def test_far_rows_are_named_by_their_row(law):
     table = grid()
     table.loc[7, "val_loss"] = 7.6

@@ -67,6 +67,7 @@ def test_no_mask_is_made_while_a_stream_is_captured(name, ids, attended, monkeyp
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3_text"])  # the least alike
+@pytest.mark.slow
 def test_no_mask_is_made_while_a_network_is_compiled(name, ids):
     found = set()
 

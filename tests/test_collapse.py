@@ -95,11 +95,13 @@ def found_in(points):
     return find_outliers(points, fit_laws(points, SETTINGS, "planted"), SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_clean_grid_has_no_outliers():
     counts = [len(found_in(grid(seed=seed)).found) for seed in range(12)]
     assert sum(counts) <= 1
 
 
+@pytest.mark.slow
 def test_the_scatter_is_measured():
     assert np.mean([found_in(grid(noise=0.004, seed=seed)).noise for seed in range(8)]) == pytest.approx(
         0.004, rel=0.25

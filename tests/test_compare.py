@@ -123,6 +123,7 @@ def test_k_fold_leaves_out_whole_runs():
 # --- the comparison ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_default_stays_and_the_target_is_predicted():
     found = compare(["hoffmann", "hoffmann_tied", "kaplan_nd"], runs(), TARGET, n_boot=60)
     assert found.recommended == "hoffmann"
@@ -154,6 +155,7 @@ def test_a_law_that_wins_every_cut_takes_the_place():
     assert "better than hoffmann at each of 5 cuts" in found.reason
 
 
+@pytest.mark.slow
 def test_a_law_of_too_many_parameters_does_not_take_the_place():
     table = runs(160, law="kaplan", A=2e8, B=4e10, E=1.5, a=0.9, b=0.3, noise=0.001)
     found = compare(["hoffmann", Large()], table, cuts=LEAST_CUTS, n_boot=0)
@@ -169,6 +171,7 @@ def test_one_cut_is_too_few_to_change_the_law():
     assert "allows 2 cuts" in found.reason
 
 
+@pytest.mark.slow
 def test_a_better_fit_alone_changes_nothing():
     """Small runs that wobble about the law: a freer law follows them, and predicts the larger ones worse."""
     table = runs(120, seed=4)
@@ -185,6 +188,7 @@ def test_a_better_fit_alone_changes_nothing():
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.slow
 def test_laws_that_cannot_be_fitted_are_rows_with_a_reason():
     found = compare(["muennighoff", "hoffmann", Broken(), "henighan_c"], runs(), TARGET, n_boot=60)
     assert found.default == "muennighoff"
@@ -200,6 +204,7 @@ def test_laws_that_cannot_be_fitted_are_rows_with_a_reason():
     json.loads(json.dumps(found.to_dict(), allow_nan=False))
 
 
+@pytest.mark.slow
 def test_laws_that_the_table_does_not_determine_are_dropped():
     found = compare(["hoffmann", "kaplan_d"], runs(40, n=(1e8, 4e8)), TARGET, n_boot=30)
     assert "converged in only" in found.dropped["hoffmann"]
@@ -229,6 +234,7 @@ def test_intervals_that_failed_before_are_told():
     assert compare(["hoffmann"], runs(120), n_boot=40).warnings == ()
 
 
+@pytest.mark.slow
 def test_laws_that_disagree_widen_the_interval():
     table = runs(90, n=(2e7, 5e8), ratio=(20.0, 200.0))
     alone = compare(["hoffmann"], table, {"n": 1e13, "tokens": 1e15}, n_boot=60).target
@@ -356,6 +362,7 @@ def test_conventions_of_a_law_of_neither():
 
 
 @needs_shared
+@pytest.mark.slow
 def test_a_better_fit_of_epochs_runs_is_not_recommended():
     """The coupled form is 25 better than Hoffmann's by AICc on arXiv:2404.10102's 240 runs, and predicts them worse."""
     table = pd.read_csv(SHARED / "data" / "chinchilla_epoch" / "runs.csv").query("used_in_published_fit == 1")

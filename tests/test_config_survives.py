@@ -86,6 +86,7 @@ TREES = tables(
 
 @settings(max_examples=120, deadline=None)
 @given(TREES)
+@pytest.mark.slow
 def test_what_is_written_is_read_back_equal(tree):
     config = Config.model_validate(tree)
     again = check_config(tomllib.loads(config.to_toml()), "the test")

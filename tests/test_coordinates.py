@@ -36,6 +36,7 @@ def checked(tiny_spec, config, source, rates):
     return judge_coordinates(pd.concat(tables))
 
 
+@pytest.mark.slow
 def test_our_rule_keeps_hidden_activations_and_the_standard_one_does_not(tiny_spec, tiny_config, tiny_source):
     ours = checked(tiny_spec, tiny_config, tiny_source, lambda width: learning_rates(tiny_config.train, width))
     assert ours.hidden_steady, ours

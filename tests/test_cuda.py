@@ -366,6 +366,7 @@ def test_the_language_of_the_ladder_has_the_entropy_of_its_header():
     assert f"{-(q * np.log(q)).sum():.4f} nats/token" in (CONFIGS / "gpu_ladder.toml").read_text()
 
 
+@pytest.mark.slow
 def test_gpt2_has_gpt2s_size(tiny_source):
     config = load_config(CONFIGS / "gpt2_124m.toml")
     facts = tiny_source.facts.model_copy(update={"vocab_size": config.data.vocab_size, "seq_len": 1024})

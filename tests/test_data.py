@@ -140,6 +140,7 @@ def test_copies_of_a_document_stay_on_one_side_of_the_split(tmp_path):
     assert len(source.validation()) == 32
 
 
+@pytest.mark.slow
 def test_bits_per_byte_of_bytes_and_bpe_have_the_bytes_of_the_text(text_folder):
     plain = open_source(text_data(text_folder)).facts
     assert plain.val_bytes == plain.val_tokens
@@ -162,6 +163,7 @@ def test_bpe_stands_for_its_bytes_and_is_trained_once(text_folder, tmp_path):
     assert (again._corpus.folder / "tokenizer.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_vocabulary_beyond_16_bits_is_stored_in_32(tmp_path):
     words = ["".join(pair) for pair in itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=3)]
     rng = np.random.default_rng(0)

@@ -61,6 +61,7 @@ def test_endless_data_are_described_too(tiny_source):
     assert "true entropy" in lines
 
 
+@pytest.mark.slow
 def test_a_changed_corpus_is_one_error_and_marks_no_run(corpus, tiny_toml, tmp_path):
     changes = (f"data.source=text:{corpus}", "data.repeat=true", "grid.widths=[8]", "forecast.laws=['hoffmann']")
     study = Study(fresh(tiny_toml, tmp_path / "sweep", *changes))

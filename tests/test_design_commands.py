@@ -111,6 +111,7 @@ def test_simulated_studies_have_the_interval_that_would_be_sealed() -> None:
     assert 0.75 <= found.covered <= 1
 
 
+@pytest.mark.slow
 def test_less_noise_and_more_seeds_tell_smaller_differences() -> None:
     truth = (LAWS["hoffmann"], TRUTH["hoffmann"])
 

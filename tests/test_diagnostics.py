@@ -63,6 +63,7 @@ _HARD = {"farseer", "bnsl2", "multi_power"}  # slow, and the last one's scale C 
 
 
 @pytest.mark.parametrize("name", sorted(set(PLANTED) - _HARD))
+@pytest.mark.slow
 def test_clean_planted_tables_of_all_laws_are_identified(name):
     fit = fit_law(LAWS[name], noisy(LAWS[name], PLANTED[name], 0.002, seed=1), n_boot=40)
     assert doubts(fit) == []
@@ -81,6 +82,7 @@ def test_few_clean_tables_are_accused():
 
 
 @pytest.mark.parametrize("loss", ["lad", "ls", "huber-likelihood"])
+@pytest.mark.slow
 def test_a_clean_table_has_nothing_to_confess_under_other_losses(loss):
     assert found(runs(), loss=loss) == {}
 
@@ -436,6 +438,7 @@ def test_it_costs_little():
     assert min(spent) < 0.3
 
 
+@pytest.mark.slow
 def test_a_long_table_is_looked_at_in_part():
     table = runs(50_000)
     fit = fit_law("hoffmann", table, n_boot=20)

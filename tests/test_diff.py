@@ -67,6 +67,7 @@ def test_multipliers_of_laws_without_noise_are_exact():
     assert frontier(TRUTH, at) == pytest.approx(frontier(CHEAPER, at), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_intervals_of_multiplier_and_crossing_keep_their_promise():
     """90 % intervals on 20 pairs of simulated sweeps: fewer than 14 hits have a chance below 0.1 % if they are right."""
     crossing = np.geomspace(1e10, 1e16, 100_001)
@@ -100,6 +101,7 @@ def test_swapping_the_recipes_inverts_the_multiplier():
     assert value > 1e-9 and value * other == pytest.approx(1, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_crossing_beyond_the_data_and_none_at_all_are_told_apart():
     beyond = compare_recipes(fitted(0), fitted(1, **CHEAPER), ("wide", "deep"))
     assert not beyond.crossing.inside and beyond.crossing.better == "wide"
@@ -160,6 +162,7 @@ def diff(capsys, *arguments):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_sweeps_of_the_same_tokens(sides, capsys, tmp_path):
     told = diff(capsys, sides / "plain", sides / "b", "-o", tmp_path / "page.html")
     assert "tiny:" in told and "other:" in told and "18 points of 6 runs" in told
@@ -171,6 +174,7 @@ def test_two_sweeps_of_the_same_tokens(sides, capsys, tmp_path):
     assert all(row["multiplier"] < 1 for row in found["by_loss"])  # the other's A is smaller
 
 
+@pytest.mark.slow
 def test_an_archive_is_as_good_as_its_folder(sides, capsys):
     folder = json.loads(diff(capsys, sides / "plain", sides / "b", "--json"))
     archive = json.loads(diff(capsys, sides / "plain.zip", sides / "b", "--json"))

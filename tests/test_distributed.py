@@ -104,6 +104,7 @@ def alone(spec, source, folder):
 @pytest.mark.parametrize(
     ("family", "engine"), [("gpt", {"micro_rows": 3, "recompute": True}), ("hf:llama", {})], ids=["gpt", "llama"]
 )
+@pytest.mark.slow
 def test_two_processes_train_the_run_of_one(brief, tiny_source, tiny_toml, tmp_path, sharded, family, engine):
     one = alone(short(brief, family), tiny_source, tmp_path / "one")
     (first, end), (second, _) = together(
@@ -118,6 +119,7 @@ def test_two_processes_train_the_run_of_one(brief, tiny_source, tiny_toml, tmp_p
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["copies", "shards"])
+@pytest.mark.slow
 def test_stopped_and_resumed_it_goes_on_bit_for_bit(brief, tiny_toml, tmp_path, sharded):
     spec = short(brief, processes=2, sharded=sharded, micro_rows=2)
     undisturbed, end = together(spec, tiny_toml, tmp_path / "a")[0]
@@ -140,6 +142,7 @@ def load_weights(folder):
     return load_file(folder / "weights.safetensors")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_shards_is_whole(brief, tiny_source, tiny_toml, tmp_path):
     from testbed.training.train.module_learner import ModuleLearner
 

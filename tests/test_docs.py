@@ -74,6 +74,7 @@ def test_the_readme_shows_the_loop():
 
 
 @pytest.mark.parametrize(("page", "block"), of_pages("toml"))
+@pytest.mark.slow
 def test_every_piece_of_configuration_is_accepted(page, block, tiny_source):
     whole = tomllib.loads((ROOT / "configs" / "quick.toml").read_text(encoding="utf-8")) | tomllib.loads(block)
     config = check_config(whole, page.name)
@@ -104,6 +105,7 @@ def test_a_configuration_that_comes_with_testbed_is_found_by_its_name(tmp_path, 
         load_config("quick")  # a file of this name comes first
 
 
+@pytest.mark.slow
 def test_the_api_pages_are_made_without_a_warning(tmp_path):
     script = ROOT / "scripts" / "api_pages.py"
     ended = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)

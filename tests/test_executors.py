@@ -45,6 +45,7 @@ def test_every_run_ends_done_with_what_was_planned(undisturbed):
         assert (run.path / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_longest_runs_are_taken_first(undisturbed):
     sweep, watcher, _ = undisturbed
     flops = [sweep.find(run_id).spec.flops for run_id in watcher.begun]
@@ -117,6 +118,7 @@ def test_an_error_at_the_start_of_a_worker_reaches_the_launcher(tiny_toml, tmp_p
         LocalExecutor("cpu", 1).run(sweep, packs(sweep.specs[:1]), Quiet())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_goes_on_bit_for_bit(tiny_toml, tmp_path, long_undisturbed):
     sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG)
     killed = []
@@ -221,6 +223,7 @@ def stuck(tiny_toml, tmp_path, monkeypatch):
     return lambda *settings: fresh(tiny_toml, tmp_path / "sweep", 'data.source="stuck.source:Stuck"', *settings)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_data_never_come_ends_itself_and_says_where_it_hung(stuck):
     sweep = patient(stuck("execution.hang_seconds=10.0"), 60.0)
     outcomes = LocalExecutor("cpu", 1).run(sweep, packs(sweep.of_role("grid")[:1]), Quiet())

@@ -96,6 +96,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "bpe", "bpe, repeated"])
+@pytest.mark.slow
 def test_tokenizers_give_the_same_ids_and_decode_them(tmp_path, text_folder, tokenizer):
     toml = TEXT.format(folder=text_folder)
     if tokenizer != "bytes":
@@ -122,6 +123,7 @@ def test_tokenizers_give_the_same_ids_and_decode_them(tmp_path, text_folder, tok
         torch.testing.assert_close(logits, network(ids), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_is_not_made_from_another_text(tmp_path, text_folder):
     copy = tmp_path / "text"
     copy.mkdir()

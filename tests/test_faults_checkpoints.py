@@ -89,6 +89,7 @@ def test_the_ones_before_are_kept_and_dropped_at_the_end_of_their_branch(tiny_sp
         ((BRANCH, BRANCH_BEFORE, TRUNK, BEFORE), ["starting over"]),
     ],
 )
+@pytest.mark.slow
 def test_whatever_is_damaged_inside_a_branch_the_losses_are_the_same(
     tiny_spec, tiny_source, tmp_path, undisturbed, broken, used
 ):
@@ -102,6 +103,7 @@ def test_whatever_is_damaged_inside_a_branch_the_losses_are_the_same(
     same(tiny_spec, tmp_path, events, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_trunk_that_is_trained_again_can_be_stopped_too(tiny_spec, tiny_source, tmp_path, undisturbed):
     events = stopped(tiny_spec, tiny_source, tmp_path, inside(tiny_spec, 1))
     flip(tmp_path / TRUNK)
@@ -161,6 +163,7 @@ def test_an_old_checkpoint_of_the_run_itself_does_no_harm(tiny_spec, tiny_source
     same(tiny_spec, tmp_path, events, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_packs_checkpoint_that_is_damaged(tiny_spec, tiny_source, tmp_path):
     specs = pack_of(tiny_spec, 2)
 

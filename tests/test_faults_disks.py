@@ -120,6 +120,7 @@ def records(sweep):
     return {folder / name: (folder / name).read_bytes() for folder in ended for name in kept}
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_stops_the_sweep_and_not_its_runs(tiny_toml, disk, undisturbed):
     line = command(tiny_toml, disk)
     launcher = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -152,6 +153,7 @@ def test_a_disk_that_fails_stops_the_sweep_and_not_its_runs(tiny_toml, disk, und
     assert not list(sweep.path.glob("runs/*/.*")), "no temporary file is left"
 
 
+@pytest.mark.slow
 def test_a_sweep_cannot_start_on_a_disk_that_takes_nothing(tiny_toml, tmp_path):
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("mounting takes root")

@@ -123,6 +123,7 @@ def test_the_sweep_goes_on_and_says_what_can_be_done(failed):
     assert message.endswith("repeat the command with --retry-failed, or leave their cells out with --without-failed")
 
 
+@pytest.mark.slow
 def test_nothing_is_sealed_without_being_told_to(failed):
     study, _ = failed
     with pytest.raises(RunFailed, match="--without-failed"):
@@ -133,6 +134,7 @@ def test_nothing_is_sealed_without_being_told_to(failed):
     assert not study.folder.has_forecast()
 
 
+@pytest.mark.slow
 def test_a_fit_without_failed_runs_says_which_cells_it_lacks(failed, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(failed[0].folder.path, copy)
@@ -156,6 +158,7 @@ def test_a_fit_without_failed_runs_says_which_cells_it_lacks(failed, tmp_path):
     assert forged.computed_digest() != forecast.digest
 
 
+@pytest.mark.slow
 def test_the_whole_loop_without_failed_runs(failed, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(failed[0].folder.path, copy)
@@ -179,6 +182,7 @@ def test_too_little_is_left(failed, tmp_path):
         study.seal(without_failed=True)
 
 
+@pytest.mark.slow
 def test_diverged_runs_are_tried_once_more_at_a_lower_rate(tiny_toml, tmp_path):
     """One is mended by that, the other diverges again."""
     study = broken(tiny_toml, tmp_path, "train.retry_lr=1e-7", rates=(6e4, 6e12))

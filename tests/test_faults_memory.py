@@ -103,6 +103,7 @@ def limited(script, sweep, *arguments):
 
 
 @pytest.mark.parametrize("megabytes", [10, 50])  # where oneDNN cannot create its primitives, and where it can
+@pytest.mark.slow
 def test_a_step_that_does_not_fit_is_done_again_in_halved_passes(wide, megabytes):
     found, _ = limited(STEPS, wide, megabytes << 20)
     (spec,), source = wide.of_role("grid"), open_source(wide.config.data)
@@ -138,6 +139,7 @@ def test_what_one_run_goes_on_without_the_next_one_has_again():
     assert torch.backends.mkldnn.enabled
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_halved_passes_and_says_so(wide, tmp_path):
     found, log = limited(RUN, wide, 90 << 20)
     assert found == {"ending": "done", "reason": ""}
@@ -176,6 +178,7 @@ def test_a_run_that_had_to_halve_goes_on_so_after_a_stop(tiny_spec, tiny_source,
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("runs", [0, 2])
+@pytest.mark.slow
 def test_passes_of_any_size_do_the_same_arithmetic(tiny_spec, tiny_source, runs, rows):
     specs = packed([tiny_spec.model_copy(update={"init_seed": run}) for run in range(max(1, runs))], runs or None)
     whole, split = make_learner(specs, tiny_source, CPU), make_learner(specs, tiny_source, CPU)

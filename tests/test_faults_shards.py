@@ -65,6 +65,7 @@ def test_what_was_damaged_is_prepared_again(small, cache, caplog, name, damage):
     assert [path.name for path in cache.iterdir()] == [folder.name]
 
 
+@pytest.mark.slow
 def test_a_damaged_tokenizer_is_trained_again(small, cache, caplog):
     config = text_data(small, val_windows=16, tokenizer="bpe", vocab_size=300)
     first = open_source(config)
@@ -74,6 +75,7 @@ def test_a_damaged_tokenizer_is_trained_again(small, cache, caplog):
     assert "tokenizer.json: damaged or foreign" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_foreign_shard_is_noticed(small, cache, caplog, text_folder):
     config, other = text_data(small, val_windows=16), text_data(text_folder, val_windows=16)
     first = open_source(config)

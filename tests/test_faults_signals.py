@@ -142,6 +142,7 @@ def refuses_other_configurations(tiny_toml, path):
     kept.write_text(content)
 
 
+@pytest.mark.slow
 def test_stops_a_clock_that_goes_backwards_and_edits_do_no_harm(tiny_toml, tmp_path, slow, undisturbed, backwards):
     path = tmp_path / "sweep"
     slow.write_text("0.5")

@@ -34,6 +34,7 @@ def rows_of(points, replicates="separate"):
     name=st.sampled_from(["hoffmann", "hoffmann_tied", "kaplan", "kaplan_nd", "coupled", "henighan_n"]),
 )
 @settings(deadline=None, max_examples=12)
+@pytest.mark.slow
 def test_no_optimum_is_better_than_ours(seed, delta, name):
     fit = fit_law(name, noisy(LAWS[name], PLANTED[name], 0.01, seed), delta=delta, n_boot=0)
     truth = fit.problem.coordinates.coordinates(PLANTED[name].params)
@@ -192,6 +193,7 @@ def test_without_replicates_all_runs_are_drawn_from():
     assert np.isnan(rows.noise_sd())
 
 
+@pytest.mark.slow
 def test_the_spread_of_resamples_is_that_of_new_studies():
     """With S seeds the plain bootstrap's variance is (S - 1) / S of the truth; the inflated one is right."""
     predictions, spreads = [], []
@@ -347,6 +349,7 @@ def test_a_search_says_how_it_went():
     assert again.objective[0] == pytest.approx(fit.objective, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_analysis_wing_never_imports_torch():
     code = (
         "import sys, testbed.analysis.fit, testbed.analysis.forecast, testbed.analysis.report.study.study_page\n"
@@ -383,6 +386,7 @@ def test_runs_are_predicted_by_the_names_of_their_table():
 
 
 @pytest.mark.parametrize("name, noise, seed", [("kaplan", 0.2, 1), ("kaplan_nd", 0.05, 0)])
+@pytest.mark.slow
 def test_least_absolute_deviations_of_a_coupled_law_survive_a_step_to_where_it_has_no_value(name, noise, seed):
     points = noisy(LAWS[name], PLANTED[name], noise, seed)
     by_lad, by_huber = (fit_law(name, points, loss=loss, n_boot=25, seed=seed) for loss in ("lad", "huber"))

@@ -57,6 +57,7 @@ def the_table(specification: dict[str, Any], *columns: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("law", LAWS)
+@pytest.mark.slow
 def test_every_law_has_its_response_and_residuals_drawn(law: str) -> None:
     fit = fitted(law)
     for name in ("response", "residuals"):
@@ -66,6 +67,7 @@ def test_every_law_has_its_response_and_residuals_drawn(law: str) -> None:
 
 
 @pytest.mark.parametrize("law", KINDS)
+@pytest.mark.slow
 def test_all_figures_of_every_kind_of_law_render(law: str) -> None:
     fit = fitted(law)
     charts = figures_of(fit)
@@ -193,6 +195,7 @@ def test_points_moved_to_the_medians_keep_their_residuals() -> None:
         np.testing.assert_allclose(panel["observed"], rows["loss"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_profile_rises_from_the_estimate_past_the_thresholds() -> None:
     fit = fitted("hoffmann")
     ends = fit.conf_int(0.05, "profile")
@@ -212,6 +215,7 @@ def test_a_profile_rises_from_the_estimate_past_the_thresholds() -> None:
     np.testing.assert_allclose([band["end"][0] for band in bands], fit.conf_int(0.1)["high"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_parameter_at_zero_is_profiled_on_its_one_side() -> None:
     tokens, noise = np.geomspace(1e7, 1e11, 40), np.random.default_rng(3).normal(size=40)
     loss = (30 * tokens**-0.1 - 0.2) * np.exp(0.003 * noise)  # bends the wrong way for a constant above 0
@@ -225,6 +229,7 @@ def test_a_parameter_at_zero_is_profiled_on_its_one_side() -> None:
     vl_convert.vegalite_to_svg(figures_of(fit, only="profile")["profile"].to_dict())
 
 
+@pytest.mark.slow
 def test_the_corner_plot_holds_the_resamples() -> None:
     fit = fitted("hoffmann")
     draws = the_table(chart("hoffmann", "corner"), *fit.theta, "converged")
@@ -251,6 +256,7 @@ def test_the_extrapolation_is_the_prediction_along_the_frontier() -> None:
         figures_of(fit, target={"n": 1e9}, only="extrapolation")
 
 
+@pytest.mark.slow
 def test_of_very_many_points_some_are_drawn_and_the_caption_says_so() -> None:
     rng = np.random.default_rng(0)
     n, tokens = 10 ** rng.uniform(6, 9, 3000), 10 ** rng.uniform(8, 11, 3000)
@@ -262,6 +268,7 @@ def test_of_very_many_points_some_are_drawn_and_the_caption_says_so() -> None:
         assert max(len(table) for table in tables(found.to_dict())) <= DRAWN
 
 
+@pytest.mark.slow
 def test_the_same_fit_gives_the_same_figures() -> None:
     fit = fitted("kaplan_c")
     first, second = (json.dumps({k: c.to_dict() for k, c in figures_of(fit).items()}) for _ in range(2))

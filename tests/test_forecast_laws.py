@@ -72,6 +72,7 @@ def planted_study(name: str) -> tuple[pd.DataFrame, TargetFacts]:
 
 
 @pytest.mark.parametrize("name", FORECAST)
+@pytest.mark.slow
 def test_a_law_is_sealed_and_judged_by_its_own_columns(name):
     points, target = planted_study(name)
     settings = Settings(laws=(name,), bootstrap=100)

@@ -25,6 +25,7 @@ def check(*words, dry=False):
 
 
 @without_gpu
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_in_one_sentence(tmp_path):
     ended = check(tmp_path / "out")
     assert ended.returncode == 2
@@ -120,6 +121,7 @@ def test_where_no_time_is_left_nothing_is_started(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_an_error_is_a_finding_and_the_others_stay(tmp_path):
     find = Findings(tmp_path, "speed")
     find("first", {"tokens/s": 5})

@@ -73,6 +73,7 @@ def found_in(folder, content, fault=lambda checkpoint: None):
     return used
 
 
+@pytest.mark.slow
 def test_mutated_checkpoints(tmp_path, content):
     def read(changed):
         used = found_in(tmp_path, changed)

@@ -166,6 +166,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
+@pytest.mark.slow
 def test_sizes_that_no_configuration_has_end_soon_and_in_little_memory(name, tmp_path):
     content, message = SIZES[name]
     path = tmp_path / "c.toml"

@@ -115,6 +115,7 @@ def changed(sweep, name, content):
             path.write_bytes(before)
 
 
+@pytest.mark.slow
 def test_mutated_files_of_a_folder(sweep):
     def mutations(name):
         path = place(sweep, name)
@@ -185,6 +186,7 @@ def test_any_value_anywhere_in_a_folders_records(sweep):
     assert ends["refused"]
 
 
+@pytest.mark.slow
 def test_forecasts_that_were_sealed_anew_by_somebody_else(sweep, sealed_forecast):
     tree = sealed_forecast.model_dump(mode="json")
 
@@ -317,6 +319,7 @@ def test_pipes_and_devices_are_not_read(own, name):
         read_all(folder.path)
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_it_in_one_message_and_writes_nothing(own):
     folder, _ = own
     (folder.run(folder.specs[0]).path / "failed.json").write_bytes(b'{"reason": "\xff\x1b[2J"}')

@@ -45,6 +45,7 @@ FITTED = {  # how the table differs from a good one, and a doubt that has to be 
 
 
 @pytest.mark.parametrize("name", FITTED)
+@pytest.mark.slow
 def test_what_can_be_fitted_is_fitted_and_doubted_to_the_end_of_the_way(name):
     change, doubt = FITTED[name]
     changed = change(table())

@@ -29,6 +29,7 @@ def test_every_law_has_a_planted_truth():
 
 
 @pytest.mark.parametrize("name", FITTED)
+@pytest.mark.slow
 def test_planted_parameters_are_recovered(name):
     table = noisy(LAWS[name], PLANTED[name])
     fit = fit_law(name, table, columns={c: c for c in LAWS[name].columns}, n_boot=0)

@@ -146,6 +146,7 @@ def published_schedule(name):
 
 @needs_shared
 @pytest.mark.parametrize("model", MULTI_POWER)
+@pytest.mark.slow
 def test_published_multi_power_law_at_every_step_errs_as_published_to_the_digit(model):
     published, error = MULTI_POWER[model]
     theta = dict(zip(MULTI_POWER_NAMES, published, strict=True))

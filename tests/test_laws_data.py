@@ -185,6 +185,7 @@ def test_coupled_contains_hoffmann():
 
 
 @needs_shared
+@pytest.mark.slow
 def test_farseer_reaches_its_optimum_on_chinchillas_runs():
     fit = fitted("farseer", fitted_rows(EPOCH))
     assert fit.converged

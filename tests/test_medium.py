@@ -45,6 +45,7 @@ def after(spec, source, steps=3, double=False):
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8])  # of a batch of 8 windows: 3 and 5 leave a smaller last pass
 @pytest.mark.parametrize("family", ["gpt", "hf:gpt2"])
+@pytest.mark.slow
 def test_every_micro_batch_is_the_same_arithmetic(tiny_spec, tiny_source, family, rows):
     assert tiny_spec.batch_tokens // tiny_spec.shape.seq_len == 8
     whole = after(shaped(tiny_spec, family), tiny_source, double=True)
@@ -131,6 +132,7 @@ def test_a_run_in_chunks_trains_as_one_without(tiny_spec, tiny_source, monkeypat
     assert chunked[1:] == pytest.approx(whole[1:], rel=1e-5 if precision == "fp32" else 2e-3)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_whose_logits_go_in_chunks_is_compiled_once(tiny_spec, tiny_source, monkeypatch):
     traced = []
 

@@ -47,6 +47,7 @@ def test_activations_are_those_that_are_kept(tiny_spec, tiny_source, family, row
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_recomputed_blocks_are_reckoned_with(tiny_spec, tiny_source, family):
     spec = shaped(tiny_spec, family, depth=8, recompute=True)
     kept = kept_bytes(spec, tiny_source)
@@ -103,6 +104,7 @@ def test_what_a_run_takes_when_measured_is_what_its_shape_says(tiny_spec, tiny_s
     assert 0.9 < alone.memory / estimate(spec).bytes < 1.6
 
 
+@pytest.mark.slow
 def test_packs_are_measured_whole_and_told_of_where_they_take_too_much(tiny_config, tiny_source, monkeypatch):
     made = plan(tiny_config, tiny_source.facts)
     spec = shaped(made.grid[0], "gpt", rows=64, width=64)
@@ -216,6 +218,7 @@ def test_shards_are_made_where_copies_do_not_fit(tiny_spec):
     assert "2 processes with shards" in shards.sentence()
 
 
+@pytest.mark.slow
 def test_the_fastest_is_one_of_those_that_were_tried(tiny_spec, tiny_source):
     spec = shaped(tiny_spec, "gpt")
     ways = [shaped(tiny_spec, "gpt", micro_rows=rows, recompute=again) for rows in (2, 8) for again in (False, True)]
@@ -223,6 +226,7 @@ def test_the_fastest_is_one_of_those_that_were_tried(tiny_spec, tiny_source):
     assert fastest([spec], tiny_source, CPU) == spec
 
 
+@pytest.mark.slow
 def test_the_plan_shows_memory_and_what_does_not_fit(tiny_toml, tmp_path):
     shown = estimate_costs(load_config(tiny_toml, ["train.pack='none'", "train.micro_rows=2"]), calibrate=False)
     assert [run["memory_bytes"] for run in shown.as_json()["runs"]] == [estimate(s).bytes for s in shown.plan.runs]

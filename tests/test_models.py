@@ -35,6 +35,7 @@ def training_flops(network, shape):
     seq_len=st.integers(2, 64),
 )
 @settings(deadline=None, max_examples=30)
+@pytest.mark.slow
 def test_gpt_counts_are_those_of_the_built_network(heads, head_size, depth, vocab, seq_len):
     family, shape = rung("gpt", heads * head_size, depth, head_size, vocab, seq_len)
     counts, network = family.counts(shape), family.build(shape, 0)

@@ -123,6 +123,7 @@ def test_duplicate_rows_are_kept():
     assert len(fit_columns(table, map_columns(table, ("loss",), {}, "t"), "t")) == 2
 
 
+@pytest.mark.slow
 def test_a_million_rows_are_quick():
     rows = 1_000_000
     rng = np.random.default_rng(0)

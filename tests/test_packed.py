@@ -102,6 +102,7 @@ def test_the_first_steps_are_those_of_the_runs_alone(tiny_spec, tiny_source):
             torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_whole_packed_runs_end_within_seed_noise_of_their_twins(tiny_spec, tiny_source, tmp_path):
     pack = pack_of(tiny_spec, 3, lr=tiny_spec.lr, lr_hidden=tiny_spec.lr_hidden)
     folders = tuple(tmp_path / str(run) for run in range(3))

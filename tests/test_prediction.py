@@ -248,6 +248,7 @@ def sound(prediction):
 
 
 @pytest.mark.parametrize("name", LAWS)
+@pytest.mark.slow
 def test_every_law_predicts_its_own_table(name):
     table = noisy(LAWS[name], PLANTED[name], 0.01)
     near = {"start": PLANTED[name].params} if name in SOUGHT_LONG else {}
@@ -336,6 +337,7 @@ def test_many_rows_of_few_designs_are_kept_alike_often():
     assert (np.bincount(kept // 1000) == 20).all()
 
 
+@pytest.mark.slow
 def test_a_large_table_predicts_as_its_part_does():
     rng = np.random.default_rng(0)
     table = designs(20_000, rng)

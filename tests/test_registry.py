@@ -110,6 +110,7 @@ def test_a_law_of_an_installed_package_is_fitted_and_saved(installed):
     assert document["law"] == "chilly" and Fit.from_dict(document).theta == fit.theta
 
 
+@pytest.mark.slow
 def test_a_source_and_a_family_of_an_installed_package_are_trained_with_their_settings(installed):
     config = load_config(installed)
     plain, shifted = (open_source(load_config(installed, more).data) for more in (["data.shifted.shift=0"], []))

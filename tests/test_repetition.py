@@ -57,6 +57,7 @@ def test_a_plan_names_the_passes(tiny_toml):
     assert not any("reads its text" in line for line in plan(config, facts(10**6)).warnings)
 
 
+@pytest.mark.slow
 def test_the_law_of_repeated_text_can_be_forecast_with(tiny_toml):
     config = load_config(tiny_toml, [*REPEATED, 'forecast.laws=["muennighoff"]'])
     columns = varied_columns(plan(config, facts(4_096)).target[0])
@@ -73,6 +74,7 @@ def test_the_law_of_repeated_text_can_be_forecast_with(tiny_toml):
     assert "the target 15 times." in verdict_sentence(verdict)
 
 
+@pytest.mark.slow
 def test_forecasts_of_new_text_are_sealed_as_before():
     points = planted_points("hoffmann", noise=0.003)
     plain = planted_forecast(points)

@@ -138,6 +138,7 @@ def fit_document():
     return fit_law("hoffmann", points[["n", "tokens", "loss"]], n_boot=0).to_dict()
 
 
+@pytest.mark.slow
 def test_a_fit_of_somebody_else_imports_nothing_until_one_agrees(theirs):
     document = {**fit_document(), "law": "their_module_x:Law"}
     (theirs / "F.json").write_text(json.dumps(document))
@@ -153,6 +154,7 @@ def test_a_fit_of_somebody_else_imports_nothing_until_one_agrees(theirs):
     assert (theirs / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_somebody_else_imports_nothing_until_one_agrees(theirs, tiny_source):
     path = theirs / "c.toml"
     path.write_text(TINY.replace("[forecast]", '[forecast]\nlaws = ["their_module_x:Law"]'))
@@ -306,6 +308,7 @@ def check_page(path):
     return page, json.loads(page.scripts[1].split("const figures = ")[1].split(";\n")[0])
 
 
+@pytest.mark.slow
 def test_the_page_of_a_fit_shows_hostile_columns_as_text(tmp_path):
     table = planted_points("hoffmann", 0.01).rename(columns={"n_params_non_embedding": EVIL, "loss": "lo<b>ss"})
     table["run"] = [f"{EVIL}{i}" for i in range(len(table))]

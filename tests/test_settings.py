@@ -57,6 +57,7 @@ def found(table, law="hoffmann", n_boot=50, **options):
 
 
 @pytest.mark.parametrize("name", ["lr", "peak_learning_rate", "batch_size", "weight_decay"])
+@pytest.mark.slow
 def test_a_sweep_of_a_setting_is_no_sweep_of_seeds(name):
     table = tuned(name)
     fit = fit_law("hoffmann", table, n_boot=50)
@@ -309,6 +310,7 @@ def test_a_fit_at_a_bound_says_so():
 # --- the command line -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_best_by_and_share_on_the_command_line(tmp_path):
     tuned().to_csv(tmp_path / "sweep.csv", index=False)
     corpora().to_csv(tmp_path / "two.csv", index=False)

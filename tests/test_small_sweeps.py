@@ -35,6 +35,7 @@ def test_the_page_has_the_curves_and_the_reason_in_the_place_of_the_law(change, 
         Study(sweep).fit()
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_large_enough_has_its_law(tmp_path):
     sweep, _ = sweep_of(ALONE, tmp_path / "large")
     finish_by_law(sweep, sweep.specs)

@@ -72,6 +72,7 @@ def test_the_steps_cannot_be_taken_out_of_order(tiny_toml, tmp_path):
         study.judge()
 
 
+@pytest.mark.slow
 def test_a_forecast_made_after_the_fact_says_so(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder.path, copy)
@@ -98,6 +99,7 @@ def test_a_tampered_forecast_is_not_judged(finished, tmp_path):
         Study.open(copy).judge()
 
 
+@pytest.mark.slow
 def test_failed_runs_stop_the_loop_with_their_reasons_and_can_be_retried(tiny_toml, tmp_path):
     sweep = fresh(tiny_toml, tmp_path / "tiny")
     study = Study(sweep)
@@ -124,6 +126,7 @@ def test_a_failed_run_is_tried_again_where_its_pack_is_trained_anyway(tiny_toml,
     assert first.failure() is None
 
 
+@pytest.mark.slow
 def test_a_configuration_without_a_target(tiny_toml, tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text(re.sub(r"\[target\].*(?=\[forecast\])", "", tiny_toml.read_text(), flags=re.DOTALL))
@@ -164,6 +167,7 @@ def test_the_page_tells_forecast_verdict_plan_and_provenance(finished):
         assert text in page
 
 
+@pytest.mark.slow
 def test_the_page_escapes_what_it_shows(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder.path, copy)
@@ -191,6 +195,7 @@ def annealed(folder):
     )
 
 
+@pytest.mark.slow
 def test_the_command_and_the_script_give_the_same_points(finished, tiny_toml, tmp_path):
     end = command("run", tiny_toml, "--out", tmp_path / "run")
     assert end.returncode == 0, end.stderr
@@ -220,6 +225,7 @@ def test_records_are_those_of_the_plan_for_every_run(finished):
         assert (done["steps"], done["tokens"], done["flops"]) == (spec.steps, spec.tokens, spec.flops)
 
 
+@pytest.mark.slow
 def test_reading_commands_print_json(finished):
     path = finished.folder.path
     status = json.loads(command("status", path, "--json").stdout)
@@ -234,6 +240,7 @@ def test_reading_commands_print_json(finished):
     assert "8 done" in command("status", path).stdout
 
 
+@pytest.mark.slow
 def test_strict_exits_with_one_on_a_miss(finished, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.folder.path, copy)
@@ -249,6 +256,7 @@ def test_strict_exits_with_one_on_a_miss(finished, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_plan_starts_nothing(tiny_toml, tmp_path):
     end = command("plan", tiny_toml, "--device", "cpu", cwd=tmp_path)
     assert end.returncode == 0, end.stderr
@@ -261,6 +269,7 @@ def test_a_plan_starts_nothing(tiny_toml, tmp_path):
     assert made["runs"][0]["horizons"][0].keys() >= {"tokens", "flops", "flops_6nd", "tokens_per_param", "steps"}
 
 
+@pytest.mark.slow
 def test_points_are_written_in_every_format(finished, tmp_path):
     for suffix in (".csv", ".parquet", ".jsonl"):
         end = command("points", finished.folder.path, "-o", tmp_path / f"p{suffix}")

@@ -31,6 +31,7 @@ def test_a_line_is_the_law_at_its_columns():
     assert line["tokens"].tolist() == [1e6, 1e6]
 
 
+@pytest.mark.slow
 def test_a_law_of_further_columns_has_residuals_but_no_curve():
     """Its third column has no value along an axis of N or D; the page is drawn all the same."""
     points = planted_points("hoffmann", noise=0.005)

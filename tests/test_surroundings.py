@@ -22,6 +22,7 @@ SHORT = TINY.replace("val_windows = 64", "val_windows = 16").replace("depth = 2"
 # --- terminals -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_runs_to_its_verdict_where_the_terminal_lacks_signs(warm, monkeypatch, tmp_path):
     """Sentences have a plus-minus sign in them; the first is printed between the sealing and the target's training."""
     (tmp_path / "a.toml").write_text(SHORT)

@@ -70,6 +70,7 @@ def test_options_of_a_fit(folder):
     assert other["columns"]["flops"] == "6 * N * D"
 
 
+@pytest.mark.slow
 def test_predictions_of_a_written_fit(folder):
     fit = Fit.from_dict(json.loads((folder / "fit.json").read_text()))
     said = json.loads(command("predict", folder / "fit.json", "--params", "7B", "--tokens", "1.4T", "--json").stdout)
@@ -87,6 +88,7 @@ def test_predictions_of_a_written_fit(folder):
     assert "7B" in command("predict", folder / "fit.json", "--params", "7B", "--tokens", "1.4T").stdout
 
 
+@pytest.mark.slow
 def test_the_frontier_and_its_inverse(folder):
     best = json.loads(command("frontier", folder / "fit.json", "--flops", "1e22", "--json").stdout)
     assert 6 * best["n"] * best["tokens"] == pytest.approx(1e22)
@@ -101,6 +103,7 @@ def test_the_frontier_and_its_inverse(folder):
     assert "never reaches 0.5" in never.stdout
 
 
+@pytest.mark.slow
 def test_comparing_and_back_testing(folder):
     compared = json.loads(
         command(
@@ -133,6 +136,7 @@ def test_the_three_approaches(folder):
     assert set(by) | set(found["refused"]) == {"1, envelope", "2, IsoFLOP", "3, hoffmann"}
 
 
+@pytest.mark.slow
 def test_the_library(folder):
     listed = json.loads(command("laws", "--json").stdout)
     assert [law["name"] for law in listed] == list(LAWS)

@@ -61,6 +61,7 @@ def test_tensorboard_reads_back_every_loss(plain, tmp_path):
         assert b"lr_hidden" in b"".join(path.read_bytes() for path in folders[run_id].iterdir())
 
 
+@pytest.mark.slow
 def test_wandb_keeps_its_runs_offline(tmp_path):
     """In a process of its own, as from a shell: W&B starts a service that ends with its process."""
     pytest.importorskip("wandb", reason="needs the extra trackers")
@@ -111,6 +112,7 @@ def records(content, block=32768):
             begun = b""
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_is_dropped_with_one_warning(tmp_path, caplog):
     pytest.importorskip("tensorboard", reason="needs the extra trackers")
     study = study_of('[tracker]\nkind = ["tensorboard"]', tmp_path / "told")
@@ -170,6 +172,7 @@ def test_mistakes_in_the_table_are_told(table, message):
         check_config(tomllib.loads(f"{SMALL}[tracker]\n{table}"), "c.toml")
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_before_anything_starts(tmp_path):
     """A Python that really lacks them: one that looks for packages in the standard library's folders only."""
     code = (

@@ -101,6 +101,7 @@ def test_two_runs_of_one_seed_are_the_same(tiny_spec, tiny_source, tmp_path, dev
     assert all(torch.equal(a, weights(tmp_path / "b")[name]) for name, a in weights(tmp_path / "a").items())
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(tiny_spec, tiny_source, tmp_path):
     first = losses(train_one(tiny_spec, tiny_source, tmp_path / "a", CPU))
     for change in ({"init_seed": 5}, {"data_seed": 5}):
@@ -108,6 +109,7 @@ def test_another_seed_gives_another_run(tiny_spec, tiny_source, tmp_path):
         assert all(a["loss"] != b["loss"] for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_a_branch_is_the_separately_trained_run(tiny_spec, tiny_source, tmp_path):
     together = losses(train_one(tiny_spec, tiny_source, tmp_path / "all", CPU))
     for horizon in tiny_spec.horizons:
@@ -118,6 +120,7 @@ def test_a_branch_is_the_separately_trained_run(tiny_spec, tiny_source, tmp_path
 
 
 @pytest.mark.parametrize("every", [1, 7, 37, 100])
+@pytest.mark.slow
 def test_a_run_stopped_anywhere_goes_on_bit_for_bit(tiny_spec, tiny_source, tmp_path, every):
     undisturbed = losses(train_one(tiny_spec, tiny_source, tmp_path / "a", CPU))
     events, starts = interrupted(tiny_spec, tiny_source, tmp_path / "b", every)
@@ -258,6 +261,7 @@ def test_targets_without_their_whole_context_are_not_scored():
     assert torch.equal(token_losses(logits, windows, 2), token_losses(logits, changed, 2))
 
 
+@pytest.mark.slow
 def test_bits_per_byte(text_folder):
     plain = open_source(Data(source=f"text:{text_folder}", seq_len=64, val_windows=32)).facts
     assert bits_per_byte(math.log(2), plain) == pytest.approx(1.0)

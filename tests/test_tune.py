@@ -99,6 +99,7 @@ def test_the_rules_own_rate_gives_the_grids_losses(study, tuning):
         assert row.loss == pytest.approx(same["loss"].item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_what_lacks_is_added(tuning, tiny_config):
     def stamps():
         return {
@@ -121,6 +122,7 @@ def test_what_is_done_is_not_done_again_and_what_lacks_is_added(tuning, tiny_con
     assert Tuning.create(tiny_config, copy, FEW).folder.specs == wider.folder.specs
 
 
+@pytest.mark.slow
 def test_a_rate_at_which_runs_diverge_is_data(tiny_toml, tmp_path):
     """A decay of more than twice the weights a step makes them grow without end, and does at high rates alone."""
     overrides = ["train.weight_decay=10.0", "grid.widths=[8, 16]", "grid.tokens=[10240, 61440]", *TOGETHER]
@@ -152,6 +154,7 @@ def test_a_run_that_failed_otherwise_stops_the_tuning(tuning, tiny_config, tmp_p
         again.train(Quiet())
 
 
+@pytest.mark.slow
 def test_further_batches_are_bracketed_beside_the_own(tiny_toml, tmp_path):
     config = load_config(tiny_toml, TOGETHER)
     brackets = Brackets(widths=(8,), factors=FEW.factors, batches=(512, 256), seeds=1)
@@ -221,6 +224,7 @@ def test_a_run_that_is_off_is_named_with_what_to_do(study, tmp_path):
     assert "another seed in place of grid.init_seeds = 0" in words
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_certificate_and_is_true_without_one(study, certificate, tmp_path):
     page = study.report().read_text()
     assert "Are the learning rates right?" in page
@@ -286,6 +290,7 @@ def test_an_unfinished_grid_is_not_checked(tiny_config, tmp_path):
 # --- the command line -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command(study, tuning, certificate, tiny_toml, tmp_path):
     home = tmp_path / "tiny"
     shutil.copytree(study.folder.path, home)

@@ -143,6 +143,7 @@ def test_the_trend_and_the_excess_everywhere_follow_from_the_corners():
         assert rung.inside == (rung.role == "grid")
 
 
+@pytest.mark.slow
 def test_intervals_of_the_trend_and_of_the_excess_hold():
     rng = np.random.default_rng(11)
     trends, hits, total = 0, 0, 0

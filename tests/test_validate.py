@@ -25,6 +25,7 @@ def test_a_noiseless_law_is_forecast_exactly():
         assert forecast.sd_laws == 0.0
 
 
+@pytest.mark.slow
 def test_the_forecast_is_the_geometric_mean_of_its_laws():
     forecast = planted_forecast(planted_points("hoffmann", noise=0.005))
     logs = [math.log(law.predicted) for law in forecast.laws]
@@ -33,6 +34,7 @@ def test_the_forecast_is_the_geometric_mean_of_its_laws():
     assert forecast.sd_laws == pytest.approx(abs(logs[0] - logs[1]) / math.sqrt(12))
 
 
+@pytest.mark.slow
 def test_the_interval_is_made_of_its_three_parts():
     points = planted_points("hoffmann", noise=0.005)
     forecast = planted_forecast(points)
@@ -72,6 +74,7 @@ def test_a_forecast_comes_back_from_its_file_to_the_bit(sealed_forecast):
     assert again.digest == again.computed_digest()
 
 
+@pytest.mark.slow
 def test_the_forecast_knows_nothing_of_the_target():
     points = planted_points("hoffmann", noise=0.005)
     without = points[points["role"] == "grid"]
@@ -84,6 +87,7 @@ def test_the_forecast_knows_nothing_of_the_target():
         assert make_forecast(table, fits, target_facts(points), settings, circumstances) == first
 
 
+@pytest.mark.slow
 def test_only_annealed_losses_are_fitted():
     points = planted_points("hoffmann", noise=0.005)
     stable = points.query("role == 'grid'").assign(phase="stable", loss=lambda t: t["loss"] + 0.2)
@@ -91,6 +95,7 @@ def test_only_annealed_losses_are_fitted():
     assert mixed == planted_forecast(points)
 
 
+@pytest.mark.slow
 def test_a_forecast_after_the_fact_says_so_everywhere():
     points = planted_points("hoffmann", noise=0.005)
     forecast = planted_forecast(points, after_the_fact=True)
@@ -147,6 +152,7 @@ def test_baselines_by_hand():
     assert guesses["power law in compute"] == pytest.approx(4.0 * 10**-0.3)
 
 
+@pytest.mark.slow
 def test_entropy_is_held_where_the_law_is_true_and_refused_where_the_laws_disagree():
     settings = Settings(laws=("hoffmann",), bootstrap=200)
     found = entropy(clean(planted_points("hoffmann", noise=0.001, seeds=5)), settings)
@@ -157,6 +163,7 @@ def test_entropy_is_held_where_the_law_is_true_and_refused_where_the_laws_disagr
     assert both.interval.low <= TRUTH["hoffmann"]["E"] <= both.interval.high
 
 
+@pytest.mark.slow
 def test_what_cannot_be_forecast_is_told():
     single = planted_points("hoffmann", noise=0.005, seeds=1)
     with pytest.raises(TableError, match="no cell of the grid has two seeds"):

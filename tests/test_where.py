@@ -291,6 +291,7 @@ LOGICAL = {"and": np.logical_and, "or": np.logical_or}
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_conditions_are_numpys(data):
     text, kept = data.draw(conditions())
     if kept.any():
