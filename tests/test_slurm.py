@@ -106,8 +106,8 @@ def logs(sweep):
 
 
 def test_jobs_that_are_queued_again_pre_empted_or_out_of_time_go_on(slurm, tiny_toml, tmp_path, slow, undisturbed):
-    slow.write_text("6")
-    limits = ('execution.slurm.time="120 s"', 'execution.slurm.notice="30 s"')
+    slow.write_text("9")
+    limits = ('execution.slurm.time="60 s"', 'execution.slurm.notice="15 s"')
     sweep = fresh(tiny_toml, tmp_path / "sweep", *LONG, *SLURM, *limits)
     launch = threading.Thread(target=train, args=(sweep,), daemon=True)
     launch.start()

@@ -62,7 +62,7 @@ class Split:
 
 
 def survey(again: Callable[[], Iterable[bytes]], share: float, least: int, text: bool = True) -> Split:
-    """Choose the side of every unit; `again` starts to read the documents anew, `least` are the bytes of the smallest block."""
+    """Choose the side of every unit; `again` starts to read the documents again, `least` are the bytes of the smallest block."""
     lots, sizes = _read(again(), None, text)
     units = _unique(lots, sizes)
     documents, copies = len(lots), len(lots) - len(units.lots)
