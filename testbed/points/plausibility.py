@@ -20,7 +20,6 @@ _LEAST_N = 1e3  # parameters of the largest model, a billion where they are coun
 _LEAST_D = 1e5  # tokens of the longest run, where every model has more parameters than that
 _FEW = 3.0  # tokens per parameter
 _LEAST_C = 1e9  # FLOPs of the largest run
-_LARGEST = {"n": 1e15, "tokens": 1e17, "flops": 1e32}  # beyond any run, so that a unit in a header cannot be meant
 _N_RANGE = (1e5, 2e12)  # parameters that a unit may lead to
 _SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _USUAL_RATIO = 20.0  # tokens per parameter, arXiv:2203.15556
